@@ -1,0 +1,1 @@
+"""Alerts: rules over series, their states, silences, the outbox and its channels."""

@@ -1,0 +1,1 @@
+"""Code: which commit runs, and whether the tree was dirty."""

@@ -1,0 +1,1 @@
+"""Metrics: probes that ask the machine, and PromQL over stored and derived series."""

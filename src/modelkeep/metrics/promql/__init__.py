@@ -1,0 +1,1 @@
+"""PromQL: parsed by promql-parser, evaluated here over dense blocks of series."""

@@ -1,0 +1,1 @@
+"""Quality: profiles, drift measures, and how good predictions were once the truth is known."""

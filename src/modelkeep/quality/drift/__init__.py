@@ -1,0 +1,1 @@
+"""Drift measures, one file each."""

@@ -1,0 +1,1 @@
+"""What is kept: the journal, the engines that read it, and entries."""

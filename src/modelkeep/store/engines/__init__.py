@@ -1,0 +1,1 @@
+"""Engines: readers of the journal that keep shapes and answer for them."""

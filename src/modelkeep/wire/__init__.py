@@ -1,0 +1,1 @@
+"""Protocols as pure bytes: no socket, no clock, no store."""
