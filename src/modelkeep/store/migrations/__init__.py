@@ -1,0 +1,1 @@
+"""The history of the tables in `store.tables`; `store.entries` runs it at open."""

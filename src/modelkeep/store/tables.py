@@ -1,0 +1,132 @@
+"""The tables of what is decided: releases, tokens, alerts and their history. Times are `int` ns since 1970, UTC."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import sqlalchemy as sa
+
+REVISION: Final = "0001"
+"""The newest migration in `store/migrations/versions`; a store at an unknown one was written by a newer modelkeep."""
+
+metadata: Final = sa.MetaData()
+
+_Number: Final = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
+token: Final = sa.Table(
+    "token",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("digest", sa.LargeBinary, nullable=False),
+    sa.Column("scopes", sa.JSON, nullable=False),
+    sa.Column("created_ns", sa.BigInteger, nullable=False),
+    sa.Column("expires_ns", sa.BigInteger),
+    sa.Column("last_used_ns", sa.BigInteger),
+    sa.Column("revoked_ns", sa.BigInteger),
+)
+
+release: Final = sa.Table(
+    "release",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("at", sa.BigInteger, nullable=False),
+    sa.Column("model", sa.Text, nullable=False),
+    sa.Column("version", sa.Text, nullable=False),
+    sa.Column("code", sa.Text, nullable=False),
+    sa.Column("dirty", sa.Boolean, nullable=False),
+    sa.Column("author", sa.Text, nullable=False),
+    sa.Column("data_version", sa.Text, nullable=False),
+    sa.Column("config_version", sa.Text, nullable=False),
+    sa.Column("host", sa.Text, nullable=False),
+    sa.Column("process", sa.Text, nullable=False),
+    sa.Column("deployer", sa.Text, nullable=False),
+    sa.Column("extra", sa.Text, nullable=False),
+    sa.Column("seq", sa.BigInteger, nullable=False),
+    sa.Index("release_by_model", "model", "at"),
+)
+"""Columns as in `core.layouts.RELEASE`; `seq` is the journal entry that brought the row as it stands."""
+
+reader: Final = sa.Table(
+    "reader",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("seq", sa.BigInteger, nullable=False),
+)
+"""How far the journal's readers that live in this database have sealed."""
+
+silence: Final = sa.Table(
+    "silence",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("matchers", sa.JSON, nullable=False),
+    sa.Column("start_ns", sa.BigInteger, nullable=False),
+    sa.Column("end_ns", sa.BigInteger, nullable=False),
+    sa.Column("by", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("created_ns", sa.BigInteger, nullable=False),
+    sa.Column("clock", sa.Text, nullable=False),
+    sa.Index("silence_by_end", "end_ns"),
+)
+
+alert: Final = sa.Table(
+    "alert",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("rule", sa.Text, nullable=False),
+    sa.Column("labels", sa.JSON, nullable=False),
+    sa.Column("annotations", sa.JSON, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("since_ns", sa.BigInteger, nullable=False),
+    sa.Column("started_ns", sa.BigInteger, nullable=False),
+    sa.Column("fired_ns", sa.BigInteger),
+    sa.Column("resolved_ns", sa.BigInteger),
+    sa.Column("acked_by", sa.Text),
+    sa.Column("acked_ns", sa.BigInteger),
+    sa.Column("note", sa.Text),
+    sa.Column("value", sa.Double),
+    sa.Column("clock", sa.Text, nullable=False),
+    sa.Index("alert_by_state", "state"),
+    sa.Index("alert_by_rule", "rule"),
+)
+"""`value` is null where it is not a number: SQLite keeps no NaN."""
+
+transition: Final = sa.Table(
+    "transition",
+    metadata,
+    sa.Column("seq", _Number, primary_key=True, autoincrement=True),
+    sa.Column("at_ns", sa.BigInteger, nullable=False),
+    sa.Column("alert", sa.Text, nullable=False),
+    sa.Column("rule", sa.Text, nullable=False),
+    sa.Column("labels", sa.JSON, nullable=False),
+    sa.Column("from_state", sa.Text, nullable=False),
+    sa.Column("to_state", sa.Text, nullable=False),
+    sa.Column("value", sa.Double),
+    sa.Index("transition_by_time", "at_ns"),
+    sa.Index("transition_by_alert", "alert"),
+)
+
+notification: Final = sa.Table(
+    "notification",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("alert", sa.Text, nullable=False),
+    sa.Column("transition", sa.BigInteger, nullable=False),
+    sa.Column("channel", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("next_ns", sa.BigInteger, nullable=False),
+    sa.Column("created_ns", sa.BigInteger, nullable=False),
+    sa.Column("sent_ns", sa.BigInteger),
+    sa.Column("error", sa.Text),
+    sa.Column("body", sa.JSON, nullable=False),
+    sa.Index("notification_due", "state", "next_ns"),
+)
+"""The outbox: `state` is waiting, sent or dead; `transition` is the seq of the change it tells."""
+
+rule_progress: Final = sa.Table(
+    "rule_progress",
+    metadata,
+    sa.Column("group", sa.Text, primary_key=True),
+    sa.Column("evaluated_ns", sa.BigInteger, nullable=False),
+)
