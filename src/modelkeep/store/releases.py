@@ -1,0 +1,126 @@
+"""What runs, as the journal tells it: one row per release in the entries."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite import insert
+
+from modelkeep.core.layouts import RELEASE
+from modelkeep.core.shapes import Entry
+from modelkeep.store.entries import Entries
+from modelkeep.store.tables import reader
+from modelkeep.store.tables import release as table
+
+_COLUMNS: Final = tuple(name for name, _ in RELEASE)
+_EMPTY: Final[dict[str, str | int | bool]] = {
+    name: {"int64": 0, "bool": False}.get(kind, "{}" if name == "extra" else "") for name, kind in RELEASE
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """One release: which model, code, data and configuration ran where; see `core.layouts.RELEASE`.
+
+    Args:
+        at: when its process told first, ns.
+        code: the commit.
+        deployer: the name of the token that its process used.
+        extra: a JSON object as text.
+    """
+
+    id: str
+    at: int
+    model: str
+    version: str
+    code: str
+    dirty: bool
+    author: str
+    data_version: str
+    config_version: str
+    host: str
+    process: str
+    deployer: str
+    extra: str
+
+
+class Releases:
+    """A reader of the journal that keeps releases; the rows and how far it has read change in one transaction.
+
+    The same release told again changes its row only where something was said, and keeps the earliest time.
+    """
+
+    name = "releases"
+
+    def __init__(self, entries: Entries) -> None:
+        self._entries = entries
+        self._applied = self._sealed = self._stored()
+
+    def sealed(self) -> int:
+        return self._sealed
+
+    def apply(self, entries: Sequence[Entry]) -> None:
+        """Takes entries; a release among them is durable on return."""
+        new = [entry for entry in entries if entry.seq > self._applied]
+        if not new:
+            return
+        rows = [row for entry in new for row in _rows(entry)]
+        last = new[-1].seq
+        if rows:
+            self._store(rows, last)
+        self._applied = last
+
+    def seal(self) -> int:
+        if self._sealed < self._applied:
+            self._store([], self._applied)
+        return self._sealed
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def list(self, model: str | None = None) -> list[Release]:
+        """Gives the releases of a model, or of all, newest first."""
+        query = sa.select(*(table.c[name] for name in _COLUMNS)).order_by(table.c.at.desc(), table.c.id)
+        if model is not None:
+            query = query.where(table.c.model == model)
+        with self._entries.connect() as connection:
+            return [Release(*row) for row in connection.execute(query)]
+
+    def _stored(self) -> int:
+        with self._entries.connect() as connection:
+            found = connection.execute(sa.select(reader.c.seq).where(reader.c.name == self.name)).scalar()
+        return found or 0
+
+    def _store(self, rows: Sequence[dict[str, object]], seq: int) -> None:
+        with self._entries.begin() as connection:
+            for row in rows:
+                connection.execute(_upsert(row))
+            mark = insert(reader).values(name=self.name, seq=seq)
+            connection.execute(mark.on_conflict_do_update(index_elements=["name"], set_={"seq": mark.excluded.seq}))
+        self._sealed = seq
+
+
+def _rows(entry: Entry) -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = []
+    for part in entry.parts:
+        if part.kind == "release":
+            rows += [
+                {name: _EMPTY[name] if row.get(name) is None else row[name] for name in _COLUMNS} | {"seq": entry.seq}
+                for row in part.batch.to_pylist()
+            ]
+    return rows
+
+
+def _upsert(row: dict[str, object]) -> sa.Insert:
+    new = insert(table).values(**row)
+    changed = {
+        name: sa.case((new.excluded[name] == _EMPTY[name], table.c[name]), else_=new.excluded[name])
+        for name in _COLUMNS
+        if name not in {"id", "at", "dirty"}
+    }
+    earliest = sa.func.min(table.c.at, new.excluded.at)
+    fixed = {"at": earliest, "dirty": new.excluded.dirty, "seq": new.excluded.seq}
+    return new.on_conflict_do_update(index_elements=["id"], set_=changed | fixed)
