@@ -1,0 +1,110 @@
+"""PromQL text to its tree; what the parser cannot take is refused here, by name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Final, Literal
+
+import promql_parser as ast
+
+from modelkeep.core.errors import BadInput
+from modelkeep.core.series import NAME, Matcher
+
+Op = Literal["=", "!=", "=~", "!~"]
+
+_LIMIT: Final = 100_000
+_DEPTH: Final = 200
+_TOKENS: Final = re.compile(
+    r""""(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|`(?P<raw>[^`]*)`|(?P<comment>\#[^\n]*)|(?P<before>@\s*-\s*[\d.])|(?P<open>[(\[{])|(?P<close>[)\]}])"""
+)
+_OPS: Final[tuple[tuple[ast.MatchOp, Op], ...]] = (
+    (ast.MatchOp.Equal, "="),
+    (ast.MatchOp.NotEqual, "!="),
+    (ast.MatchOp.Re, "=~"),
+    (ast.MatchOp.NotRe, "!~"),
+)
+
+
+@lru_cache(maxsize=512)
+def parse(query: str) -> ast.Expr:
+    """Gives the tree of an expression.
+
+    Args:
+        query: PromQL; backquoted strings are raw, `#` starts a comment.
+
+    Raises:
+        BadInput: the text is not PromQL, or nests too deeply, or uses `@` with a time before 1970.
+
+    >>> type(parse("sum(rate(x[5m]))")).__name__
+    'AggregateExpr'
+    """
+    text = _plain(query)
+    try:
+        return ast.parse(text)
+    except ValueError as error:
+        raise BadInput(f"query: {error}", hint="See the PromQL reference for what can be asked.") from None
+
+
+def _plain(query: str) -> str:
+    """Rewrites raw strings as quoted ones and drops comments: the parser takes escapes in both kinds alike."""
+    if len(query) > _LIMIT:
+        raise BadInput(f"query: {len(query)} characters, at most {_LIMIT} are taken")
+    depth = 0
+
+    def one(token: re.Match[str]) -> str:
+        nonlocal depth
+        if token["raw"] is not None:
+            escaped = token["raw"].replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+            return f'"{escaped}"'
+        if token["comment"]:
+            return ""
+        if token["before"]:
+            raise BadInput("query: @ with a time before 1970")
+        depth += bool(token["open"]) - bool(token["close"])
+        if depth > _DEPTH:
+            raise BadInput(f"query: nested more than {_DEPTH} deep")
+        return token[0]
+
+    return _TOKENS.sub(one, query)
+
+
+def op(node: ast.MatchOp) -> Op:
+    """Gives a matcher's operator as it is written."""
+    return next(text for kind, text in _OPS if kind == node)
+
+
+def matchers(node: ast.VectorSelector) -> Sequence[Matcher]:
+    """Gives a selector's conditions, the metric's name among them.
+
+    Raises:
+        BadInput: alternatives joined by `or` inside the braces.
+
+    >>> [m.name for m in matchers(parse('up{job="a"}'))]
+    ['__name__', 'job']
+    """
+    if node.matchers.or_matchers:
+        raise BadInput("query: `or` between matchers is not supported", hint="Write two selectors joined by `or`.")
+    found = [Matcher(NAME, "=", node.name)] if node.name else []
+    return [*found, *(Matcher(m.name, op(m.op), m.value) for m in node.matchers.matchers)]
+
+
+def metric_names(query: str) -> set[str]:
+    """Gives the metric names of all selectors of a query; an empty name stands for a selector without one.
+
+    Raises:
+        BadInput: the text is not PromQL.
+
+    >>> sorted(metric_names('rate(a[5m]) + on() b{x="1"} and {job="c"}'))
+    ['', 'a', 'b']
+    """
+    names: set[str] = set()
+
+    def visit(node: ast.Expr) -> None:
+        if isinstance(node, ast.VectorSelector):
+            named = [m.value for m in matchers(node) if m.name == NAME and m.op == "="]
+            names.add(named[0] if named else "")
+
+    ast.walk(parse(query), visit)
+    return names
