@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from modelkeep.cli.client import Client
-from modelkeep.cli.output import cell, json_option, print_json, rows_of, table
+from modelkeep.cli.output import json_option, print_json, rows_of, table
 from modelkeep.core.errors import BadInput
 from modelkeep.core.shapes import Json
 
@@ -38,7 +38,7 @@ def check(reference: Path, current: Path, measures: tuple[str, ...], columns: tu
 
     found = compare(_read(reference, columns), _read(current, columns), measures=measures or None)
     if as_json:
-        print_json(found.as_json())
+        print_json(found.json())
     else:
         click.echo(_comparison(found))
     raise click.exceptions.Exit(1 if found.drifted else 0)
@@ -118,23 +118,32 @@ def _read(path: Path, columns: tuple[str, ...]) -> pa.Table:
 
 def _comparison(found: Comparison) -> str:
     names: list[str] = []
-    for column in found.columns:
-        names += [name for name in column.measures if name not in names]
+    for row in found.rows:
+        names += [name for name in row.measures if name not in names]
     rows: list[list[Json]] = [
-        [column.name, column.kind, _missing(column.missing_reference), _missing(column.missing_current)]
-        + [column.measures[name].value if name in column.measures else None for name in names]
-        + [column.note or ("drifted" if column.drifted else "")]
-        for column in found.columns
+        [
+            row.column,
+            row.kind,
+            f"{row.reference_missing:.1%}",
+            f"{row.current_missing:.1%}",
+            *(row.measures[name].value if name in row.measures else None for name in names),
+            "drifted" if row.drifted else "",
+        ]
+        for row in found.rows
     ]
-    head = ["column", "kind", "missing", "now", *names, ""]
-    drifted = sum(column.drifted for column in found.columns)
-    sizes = f"{cell(found.rows_reference)} and {cell(found.rows_current)} rows"
-    summary = f"{drifted} of {len(found.columns)} columns drifted ({sizes})."
-    return f"{table(head, rows, empty='No columns.')}\n{summary}"
-
-
-def _missing(share: float | None) -> str:
-    return "-" if share is None else f"{share:.1%}"
+    lines = [table(["column", "kind", "missing", "now", *names, ""], rows, empty="No columns in common.")]
+    for word, columns in (
+        ("Only in the current file", found.added),
+        ("Only in the reference", found.removed),
+        ("Of another type now", found.retyped),
+        ("Nothing to compare", found.skipped),
+    ):
+        if columns:
+            lines.append(f"{word}: {', '.join(columns)}")
+    drifted = sum(row.drifted for row in found.rows)
+    sizes = f"{found.reference_rows:,} reference rows, {found.current_rows:,} current rows"
+    lines.append(f"{drifted} of {len(found.rows)} columns drifted ({sizes}).")
+    return "\n".join(lines)
 
 
 plugin: click.Command = drift

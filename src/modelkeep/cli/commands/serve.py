@@ -14,7 +14,7 @@ import click
 @click.option(
     "--clock",
     type=click.Choice(["wall", "events"]),
-    help="What rules take for now: the machine's time, or the newest prediction's (to replay history).  [default: wall]",
+    help="What rules take for now: this machine's time, or the newest prediction's.  [default: wall]",
 )
 @click.option(
     "--settings",

@@ -1,0 +1,110 @@
+#!/usr/bin/env python3
+"""Writes the generated pages of docs/reference; `--check` exits 1 when one of them is not current."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+import modelkeep as mk
+from modelkeep.alerts.channel import Channel
+from modelkeep.cli.commands import modelkeep
+from modelkeep.core.kinds import Kind
+from modelkeep.quality.series import FAMILIES
+from modelkeep.server import own, settings
+
+ROOT = Path(__file__).resolve().parent.parent / "docs" / "reference"
+NOTE = "<!-- Written by scripts/reference.py; change the source instead. -->\n"
+KINDS = {
+    "modelkeep.alerts.channels": "Alert channels (`alerts.channels[].kind`)",
+    "modelkeep.quality.drift": "Drift measures",
+    "modelkeep.metrics.probes": "Probes",
+    "modelkeep.store.engines": "Engines",
+}
+
+
+def pages() -> dict[str, str]:
+    return {
+        "commands.md": "\n".join(commands()),
+        "sdk.md": "\n".join(sdk()),
+        "plugins.md": "\n".join(plugins()),
+        "series.md": "\n".join(series()),
+        "settings.md": f"{NOTE}{settings.reference()}",
+    }
+
+
+def commands() -> Iterator[str]:
+    yield f"{NOTE}# Commands\n\nExit codes: 0 fine · 1 the judged thing is bad · 2 to 8 the errors of docs/reference/http.md.\n"
+    for path, command in leaves(modelkeep, ()):
+        context = click.Context(
+            command, info_name=" ".join(("modelkeep", *path)), max_content_width=100, terminal_width=100
+        )
+        yield f"## modelkeep {' '.join(path)}\n\n```\n{command.get_help(context).rstrip()}\n```\n"
+
+
+def leaves(command: click.Command, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    if not isinstance(command, click.Group):
+        yield path, command
+        return
+    context = click.Context(command)
+    for name in command.list_commands(context):
+        child = command.get_command(context, name)
+        if child is not None:
+            yield from leaves(child, (*path, name))
+
+
+def sdk() -> Iterator[str]:
+    yield f"{NOTE}# SDK\n\n`import modelkeep as mk`: loads nothing, starts nothing. Without `MODELKEEP_URL` every call does nothing.\n"
+    for name in mk.__all__:
+        if name == "__version__":
+            continue
+        found = getattr(mk, name)
+        call = f"{name}{inspect.signature(found)}" if callable(found) else name
+        yield f"## mk.{name}\n\n```python\n{call}\n```\n\n```\n{inspect.getdoc(found)}\n```\n"
+
+
+def plugins() -> Iterator[str]:
+    yield f"{NOTE}# Plugins\n\nOne file each; another package adds one by an entry point of the group named in brackets.\n"
+    for package, title in KINDS.items():
+        yield f"## {title} [{package}]\n"
+        kind = Kind[Channel](package)
+        for name in kind.names():
+            yield f"### {name}\n\n```\n{describe(package, name)}\n```\n"
+
+
+def describe(package: str, name: str) -> str:
+    """Gives the docstring of a plugin, or that of its module where the plugin is a value."""
+    module = __import__(f"{package}.{name}", fromlist=["plugin"])
+    plugin = getattr(module, "plugin", None)
+    return inspect.getdoc(plugin if inspect.isclass(plugin) else module) or ""
+
+
+def series() -> Iterator[str]:
+    yield f"{NOTE}# Series\n\n## Derived from predictions and facts\n\nEvery one takes `as_of`.\n\n| series | what it gives |\n|---|---|"
+    for name, text in sorted(FAMILIES.items()):
+        yield f"| `{name}` | {text} |"
+    yield "\n## The server's own\n\n| series | what it gives |\n|---|---|"
+    for name, text in sorted(own.HELP.items()):
+        yield f"| `{name}` | {text} |"
+    yield ""
+
+
+def main() -> int:
+    stale = []
+    for name, text in pages().items():
+        file = ROOT / name
+        if not file.exists() or file.read_text(encoding="utf-8") != text:
+            stale.append(name)
+            if "--check" not in sys.argv:
+                file.write_text(text, encoding="utf-8")
+    if stale:
+        print(("Not current: " if "--check" in sys.argv else "Wrote ") + ", ".join(stale))
+    return 1 if stale and "--check" in sys.argv else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
