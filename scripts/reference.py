@@ -38,7 +38,8 @@ def pages() -> dict[str, str]:
 
 
 def commands() -> Iterator[str]:
-    yield f"{NOTE}# Commands\n\nExit codes: 0 fine · 1 the judged thing is bad · 2 to 8 the errors of docs/reference/http.md.\n"
+    yield f"{NOTE}# Commands\n"
+    yield "Exit codes: 0 fine · 1 the judged thing is bad · 2 to 8 the errors of `modelkeep.core.errors`.\n"
     for path, command in leaves(modelkeep, ()):
         context = click.Context(
             command, info_name=" ".join(("modelkeep", *path)), max_content_width=100, terminal_width=100
@@ -58,7 +59,8 @@ def leaves(command: click.Command, path: tuple[str, ...]) -> Iterator[tuple[tupl
 
 
 def sdk() -> Iterator[str]:
-    yield f"{NOTE}# SDK\n\n`import modelkeep as mk`: loads nothing, starts nothing. Without `MODELKEEP_URL` every call does nothing.\n"
+    yield f"{NOTE}# SDK\n"
+    yield "`import modelkeep as mk` loads nothing and starts nothing. Without `MODELKEEP_URL` every call does nothing.\n"
     for name in mk.__all__:
         if name == "__version__":
             continue
@@ -68,7 +70,8 @@ def sdk() -> Iterator[str]:
 
 
 def plugins() -> Iterator[str]:
-    yield f"{NOTE}# Plugins\n\nOne file each; another package adds one by an entry point of the group named in brackets.\n"
+    yield f"{NOTE}# Plugins\n"
+    yield "One file each; another package adds one by an entry point of the group named in brackets.\n"
     for package, title in KINDS.items():
         yield f"## {title} [{package}]\n"
         kind = Kind[Channel](package)
@@ -84,7 +87,8 @@ def describe(package: str, name: str) -> str:
 
 
 def series() -> Iterator[str]:
-    yield f"{NOTE}# Series\n\n## Derived from predictions and facts\n\nEvery one takes `as_of`.\n\n| series | what it gives |\n|---|---|"
+    yield f"{NOTE}# Series\n\n## Derived from predictions and facts\n\nEvery one takes `as_of`.\n"
+    yield "| series | what it gives |\n|---|---|"
     for name, text in sorted(FAMILIES.items()):
         yield f"| `{name}` | {text} |"
     yield "\n## The server's own\n\n| series | what it gives |\n|---|---|"
