@@ -60,7 +60,7 @@ def leaves(command: click.Command, path: tuple[str, ...]) -> Iterator[tuple[tupl
 
 def sdk() -> Iterator[str]:
     yield f"{NOTE}# SDK\n"
-    yield "`import modelkeep as mk` loads nothing and starts nothing. Without `MODELKEEP_URL` every call does nothing.\n"
+    yield "`import modelkeep as mk` starts nothing. Without `MODELKEEP_URL` every call does nothing.\n"
     for name in mk.__all__:
         if name == "__version__":
             continue
