@@ -59,8 +59,7 @@ def fill(client: Client, limit: int) -> int:
     for batch in range(limit):
         try:
             client.ingest(envelope(batch), MEDIA_TYPE)
-        except Busy as busy:
-            assert busy.retry_after_s > 0
+        except Busy:
             return batch
     raise AssertionError(f"{limit} batches fitted")
 

@@ -62,7 +62,7 @@ def demo(start: datetime, end: datetime, seconds: float, port: int, data: Path, 
             flights += int(str(told["flights"]))
             _progress(client, str(told["day"]), flights)
         _say("")
-        _settle(client)
+        settle(client)
         found = story.months(client)
         history = client.get("/api/v1/alerts/history", limit=10_000)
         changes = rows_of(history, "transitions")
@@ -89,7 +89,7 @@ def _progress(client: Client, day: str, flights: int) -> None:
     click.echo(f"\r{text[: width - 1]:<{width - 1}}", err=True, nl=False)
 
 
-def _settle(client: Client) -> None:
+def settle(client: Client) -> None:
     """Waits until every rule has been evaluated up to the newest prediction."""
     end = time.monotonic() + 120
     while time.monotonic() < end:
