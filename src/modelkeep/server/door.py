@@ -1,0 +1,235 @@
+"""The door: every request passes it. Host, Origin, route, token and scope are checked here and nowhere else."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import time
+from collections.abc import Iterable
+from typing import Final, Protocol
+
+from starlette.types import Message, Receive, Scope, Send
+
+from modelkeep.core.errors import BadInput, Busy, Denied, Error, Missing
+from modelkeep.server import answers, body
+from modelkeep.server.own import Own
+from modelkeep.server.routes import Route, Routes
+
+log: Final = logging.getLogger(__name__)
+
+_SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_FRESH_S: Final = 0.25
+_LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
+
+
+class Held(Protocol):
+    """A token that was found good."""
+
+    @property
+    def name(self) -> str: ...
+
+    def allows(self, scope: str, /) -> bool: ...
+
+
+class Keys(Protocol):
+    """Where tokens are looked up."""
+
+    def check(self, text: str, /) -> Held | None: ...
+
+    def exist(self) -> bool: ...
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address to listen on is reached from this machine only.
+
+    >>> is_loopback("127.0.0.1"), is_loopback("localhost"), is_loopback("::1"), is_loopback("0.0.0.0")
+    (True, True, True, False)
+    """
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def host_names(host: str, more: Iterable[str]) -> frozenset[str]:
+    """Gives the names that a Host header may carry, without port, lower case.
+
+    >>> sorted(host_names("10.0.0.5", ["models.example"]))
+    ['10.0.0.5', '127.0.0.1', '[::1]', 'localhost', 'models.example']
+    """
+    own = f"[{host}]" if ":" in host and not host.startswith("[") else host
+    return _LOOPBACK_NAMES | {own.lower()} | {name.lower() for name in more}
+
+
+def without_port(netloc: str) -> str:
+    """Gives the host of `host:port`.
+
+    >>> without_port("[::1]:7300"), without_port("localhost")
+    ('[::1]', 'localhost')
+    """
+    if netloc.startswith("["):
+        return netloc.partition("]")[0] + "]"
+    return netloc.partition(":")[0]
+
+
+class Door:
+    """The outermost ASGI application.
+
+    Args:
+        routes: everything that can be asked for.
+        tokens: who may ask.
+        own: where refusals are counted.
+        host: the address listened on.
+        hosts: more names of this server.
+        requests: how many are worked on at a time.
+        seconds: how long a body may take.
+    """
+
+    def __init__(
+        self, routes: Routes, tokens: Keys, own: Own, *, host: str, hosts: Iterable[str], requests: int, seconds: float
+    ) -> None:
+        self._routes, self._tokens, self._own = routes, tokens, own
+        self._names = host_names(host, hosts)
+        self._loopback = is_loopback(host)
+        self._most, self._seconds = requests, seconds
+        self._inside = 0
+        self._looked = (0.0, False)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await _lifespan(receive, send)
+        elif scope["type"] != "http":
+            await send({"type": "websocket.close", "code": 1008})
+        else:
+            await self._http(scope, receive, _Outward(send))
+
+    async def _http(self, scope: Scope, receive: Receive, send: _Outward) -> None:
+        try:
+            if self._inside >= self._most:
+                raise Busy(f"{self._inside} requests are in work already")
+            self._inside += 1
+            try:
+                await self._pass(scope, receive, send)
+            finally:
+                self._inside -= 1
+        except Error as error:
+            self._count(error)
+            if send.started:
+                raise
+            await answers.error(send, error, scope["path"])
+        except Exception:
+            self._own.add("modelkeep_errors_total")
+            log.exception("%s %s failed", scope["method"], answers.clean(scope["path"]))
+            if send.started:
+                raise
+            await answers.error(send, Error("unexpected error; the server's log says more"), scope["path"])
+
+    async def _pass(self, scope: Scope, receive: Receive, send: _Outward) -> None:
+        self._check_host(scope)
+        self._check_origin(scope)
+        method, path = scope["method"], scope["path"]
+        route, values, methods = self._routes.find(method, path)
+        if route is None or route.scope != "none":
+            scope["modelkeep.token"] = self._admit(scope, route)
+        if route is None:
+            send.allow(methods)
+            raise _unknown(path, method, methods)
+        scope["path_params"] = values
+        if method not in _SAFE and route.scope != "ingest":
+            small = await body.read(scope, receive, limit_bytes=body.SMALL, seconds=self._seconds)
+            receive = body.again(small, receive)
+        await route.answer(scope, receive, send)
+
+    def _check_host(self, scope: Scope) -> None:
+        host = body.header(scope, b"host").lower()
+        if without_port(host) not in self._names:
+            raise Denied(
+                f"Host {answers.clean(host[:100])!r} is not a name of this server",
+                hint="Add the name to the setting `hosts`, or use http://127.0.0.1.",
+            )
+
+    def _check_origin(self, scope: Scope) -> None:
+        """Refuses what another site's page sends: an unsafe request comes from here, or from no page at all."""
+        if scope["method"] in _SAFE:
+            return
+        origin = body.header(scope, b"origin").lower()
+        same = not origin or origin.partition("://")[2] == body.header(scope, b"host").lower()
+        if not same or body.header(scope, b"sec-fetch-site") in {"cross-site", "same-site"}:
+            raise Denied("the request comes from another site's page", hint="Send it without a browser, or from here.")
+
+    def _admit(self, scope: Scope, route: Route | None) -> Held | None:
+        if self._open():
+            return None
+        kind, _, text = body.header(scope, b"authorization").partition(" ")
+        token = self._tokens.check(text.strip()) if kind.lower() == "bearer" else None
+        if token is None:
+            raise Denied(
+                "no valid token",
+                hint="Send `Authorization: Bearer mk_…`; `modelkeep token create` makes one.",
+                status=401,
+            )
+        if route is not None and not token.allows(route.scope):
+            raise Denied(
+                f"the token {answers.clean(token.name)!r} lacks the scope {route.scope}",
+                hint="Use another token, or make one with this scope.",
+            )
+        return token
+
+    def _open(self) -> bool:
+        """Whether everybody is let in: on loopback, while no token was ever made."""
+        if not self._loopback:
+            return False
+        at, exist = self._looked
+        if not exist and time.monotonic() - at > _FRESH_S:
+            exist = self._tokens.exist()
+            self._looked = (time.monotonic(), exist)
+        return not exist
+
+    def look_again(self) -> None:
+        """Makes the next request see tokens that were made just now."""
+        self._looked = (0.0, self._looked[1])
+
+    def _count(self, error: Error) -> None:
+        if isinstance(error, Denied):
+            self._own.add("modelkeep_denied_total", reason="token" if error.status == 401 else "forbidden")
+
+
+class _Outward:
+    """A `send` that adds the headers of every answer and knows whether the answer has begun."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._always = answers.SAFE
+        self.started = False
+
+    def allow(self, methods: list[str]) -> None:
+        """Adds the methods that a path knows."""
+        if methods:
+            self._always = [*self._always, (b"allow", ", ".join(methods).encode())]
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.started = True
+            given = {name.lower() for name, _ in message.get("headers", ())}
+            message["headers"] = [
+                *message.get("headers", ()),
+                *((name, value) for name, value in self._always if name not in given),
+            ]
+        await self._send(message)
+
+
+def _unknown(path: str, method: str, methods: list[str]) -> Error:
+    shown = answers.clean(path[:100])
+    if methods:
+        return BadInput(f"{method} is not known for {shown}", hint=f"Use {' or '.join(methods)}.", status=405)
+    return Missing(f"no route {shown}", hint="The routes are listed in docs/reference/http.md.")
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return

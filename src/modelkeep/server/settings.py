@@ -1,0 +1,311 @@
+"""The server's settings: modelkeep.yaml, then MODELKEEP_* variables, then options of the command line."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import typing
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+import msgspec
+import yaml
+from msgspec import Meta
+
+from modelkeep.core.errors import BadInput
+from modelkeep.core.shapes import Json
+from modelkeep.core.times import duration_ns
+
+FILE: Final = "modelkeep.yaml"
+PREFIX: Final = "MODELKEEP_"
+_NODES: Final = 10_000
+
+Size = Annotated[int, Meta(ge=1)]
+Duration = Annotated[str, Meta(pattern=r"^(\d+(\.\d+)?(ms|[smhdwy]))+$")]
+
+
+class _Group(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A group of settings."""
+
+
+class Limits(_Group, frozen=True, kw_only=True):
+    """What one request and one server may take."""
+
+    body_bytes: Annotated[Size, Meta(description="Largest request body as sent.")] = 16 << 20
+    decoded_bytes: Annotated[Size, Meta(description="Largest request body after decompression.")] = 64 << 20
+    body_seconds: Annotated[float, Meta(gt=0, description="How long a body may take to arrive.")] = 30.0
+    requests: Annotated[Size, Meta(description="Requests worked on at a time; more are answered Busy.")] = 256
+    queries: Annotated[Size, Meta(description="Queries run at a time; as many again wait, more are Busy.")] = 8
+    query_seconds: Annotated[float, Meta(gt=0, description="How long an SQL query may run.")] = 30.0
+    query_memory_bytes: Annotated[Size, Meta(description="Memory of one server's SQL queries.")] = 1 << 30
+    series: Annotated[Size, Meta(description="Most different series that are kept.")] = 1_000_000
+    disk_floor_bytes: Annotated[
+        int, Meta(ge=0, description="Free disk space below which ingest is answered Busy; questions go on.")
+    ] = 256 << 20
+
+
+class Retention(_Group, frozen=True, kw_only=True):
+    """How long what arrived is kept, counted on the active clock."""
+
+    samples: Annotated[Duration, Meta(description="Samples of series.")] = "90d"
+    logs: Annotated[Duration, Meta(description="Log records.")] = "7d"
+    predictions: Annotated[Duration, Meta(description="Predictions and facts about them.")] = "180d"
+    events: Annotated[Duration, Meta(description="Events of users.")] = "180d"
+
+
+class AlertSettings(_Group, frozen=True, kw_only=True):
+    """Rules and channels."""
+
+    rules: Annotated[list[str], Meta(description="Globs of Prometheus rule files, beside the default rules.")] = []
+    defaults: Annotated[bool, Meta(description="Whether the default rules for any model are active.")] = True
+    channels: Annotated[
+        list[dict[str, object]],
+        Meta(
+            description="Each `{name, kind, …}`; the kinds and their keys stand in plugins.md; `secret:NAME` hides one."
+        ),
+    ] = []
+    route: Annotated[str, Meta(description="Name of the channel that is told; empty: the built-in loopback one.")] = ""
+    allow: Annotated[
+        list[str], Meta(description="Hosts or networks inside the own network that channels may speak to.")
+    ] = []
+    every: Annotated[Duration, Meta(description="How often rules are looked at.")] = "1s"
+
+
+class QualitySettings(_Group, frozen=True, kw_only=True):
+    """Drift and quality."""
+
+    window: Annotated[Duration, Meta(description="Trailing window of the derived series.")] = "7d"
+
+
+class Settings(_Group, frozen=True, kw_only=True):
+    """Everything a server is told."""
+
+    data: Annotated[str, Meta(description="Data folder.")] = ".modelkeep"
+    host: Annotated[str, Meta(description="Address to listen on; another than loopback needs a token.")] = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535, description="Port; 0 takes a free one.")] = 7300
+    hosts: Annotated[
+        list[str], Meta(description="Names by which the server is reached besides loopback, for the Host check.")
+    ] = []
+    link: Annotated[str, Meta(description="Address of this server in notifications; empty: host and port.")] = ""
+    clock: Annotated[
+        Literal["wall", "events"],
+        Meta(description="What rules take for now: this machine's time, or the newest prediction's."),
+    ] = "wall"
+    self_sampling: Annotated[bool, Meta(description="Whether the server samples itself, its process and host.")] = True
+    limits: Annotated[Limits, Meta(description=Limits.__doc__)] = Limits()
+    retention: Annotated[Retention, Meta(description=Retention.__doc__)] = Retention()
+    alerts: Annotated[AlertSettings, Meta(description=AlertSettings.__doc__)] = AlertSettings()
+    quality: Annotated[QualitySettings, Meta(description=QualitySettings.__doc__)] = QualitySettings()
+
+    @property
+    def folder(self) -> Path:
+        """The data folder."""
+        return Path(self.data)
+
+
+Option = str | int | Path | None
+
+
+def load(
+    file: Path | None = None,
+    *,
+    data: Path | None = None,
+    host: str | None = None,
+    port: int | None = None,
+    clock: str | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Settings:
+    """Gives the settings of a file, with variables and options over them.
+
+    Args:
+        file: YAML; None takes modelkeep.yaml where there is one.
+        data: data folder.
+        host: address to listen on.
+        port: 0 to 65535.
+        clock: wall or events.
+        environment: where MODELKEEP_* variables are looked up; None takes the process's own.
+
+    Raises:
+        BadInput: an unknown key or a wrong value; the message names file, line and key.
+
+    >>> load(port=7301, environment={"MODELKEEP_LIMITS_SERIES": "5"}).limits.series
+    5
+    """
+    tree, places = _file(file)
+    _variables(tree, places, os.environ if environment is None else environment)
+    given: dict[str, Option] = {"data": data, "host": host, "port": port, "clock": clock}
+    for name, value in given.items():
+        if value is not None:
+            tree[name] = str(value) if isinstance(value, Path) else value
+            places[name] = f"--{name}"
+    return _convert(tree, places)
+
+
+def _convert(tree: dict[str, Json], places: Mapping[str, str]) -> Settings:
+    try:
+        return msgspec.convert(tree, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        text, _, path = str(error).partition(" - at `$")
+        key = path.rstrip("`").lstrip(".")
+        raise BadInput(f"{_place(places, key)}: {key or 'settings'}: {text}") from None
+
+
+def _place(places: Mapping[str, str], key: str) -> str:
+    """Where a key, or the nearest one above it, was set."""
+    while key and key not in places:
+        cut = max(key.rfind("."), key.rfind("["))
+        key = key[: max(cut, 0)]
+    return places.get(key, "settings")
+
+
+def _file(file: Path | None) -> tuple[dict[str, Json], dict[str, str]]:
+    path = file or Path(FILE)
+    if file is None and not path.exists():
+        return {}, {}
+    try:
+        text = path.read_text(encoding="utf-8")
+        node = yaml.compose(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"{path}: cannot be read: {error}") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}:{mark.line + 1}" if mark else f"{path}"
+        raise BadInput(f"{where}: not YAML: {getattr(error, 'problem', None) or 'unreadable'}") from None
+    if node is None:
+        return {}, {}
+    walk = _Walk(path)
+    tree = walk.value(node, "", Settings)
+    if not isinstance(tree, dict):
+        raise BadInput(f"{path}:1: expected keys and values", hint="For example `port: 7300`.")
+    return tree, walk.places
+
+
+class _Walk:
+    """Turns YAML nodes into plain values and remembers the line of every key."""
+
+    def __init__(self, path: Path) -> None:
+        self.places: dict[str, str] = {}
+        self._path = path
+        self._left = _NODES
+        self._scalars = yaml.SafeLoader("")
+
+    def value(self, node: yaml.Node, key: str, kind: object) -> Json:
+        where = f"{self._path}:{node.start_mark.line + 1}"
+        self.places.setdefault(key, where)
+        self._left -= 1
+        if self._left < 0:
+            raise BadInput(f"{where}: more than {_NODES} values", hint="Do not repeat anchors inside each other.")
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, key, kind)
+        if isinstance(node, yaml.SequenceNode):
+            return [self.value(item, f"{key}[{place}]", None) for place, item in enumerate(node.value)]
+        made: Json = self._scalars.construct_object(node)
+        return made if isinstance(made, str | int | float | bool | None) else str(node.value)
+
+    def _mapping(self, node: yaml.MappingNode, key: str, kind: object) -> dict[str, Json]:
+        known = _fields(kind)
+        found: dict[str, Json] = {}
+        for name_node, value_node in node.value:
+            name = str(name_node.value)
+            where = f"{self._path}:{name_node.start_mark.line + 1}"
+            if known and name not in known:
+                raise _unknown(where, f"{key}.{name}".lstrip("."), name, known)
+            if name in found:
+                raise BadInput(f"{where}: {name} is set twice")
+            inner = f"{key}.{name}".lstrip(".")
+            self.places[inner] = where
+            found[name] = self.value(value_node, inner, known.get(name))
+        return found
+
+
+def _unknown(where: str, key: str, name: str, known: Mapping[str, object]) -> BadInput:
+    near = difflib.get_close_matches(name, known, 1)
+    hint = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(known)}."
+    return BadInput(f"{where}: {key} is no setting", hint=hint)
+
+
+def _fields(kind: object) -> dict[str, object]:
+    """The fields of a group: name → type; empty when it is no group."""
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        return dict(typing.get_type_hints(kind))
+    return {}
+
+
+def _variables(tree: dict[str, Json], places: dict[str, str], environment: Mapping[str, str]) -> None:
+    for key, kind, _ in _leaves(Settings, ""):
+        variable = PREFIX + key.replace(".", "_").upper()
+        text = environment.get(variable)
+        if text is None:
+            continue
+        *groups, name = key.split(".")
+        target = tree
+        for group in groups:
+            inner = target.setdefault(group, {})
+            if not isinstance(inner, dict):
+                raise BadInput(f"{_place(places, group)}: {group}: expected keys and values")
+            target = inner
+        target[name] = _listed(text) if str(kind).startswith("list") else text
+        places[key] = variable
+
+
+def _listed(text: str) -> list[Json]:
+    return [item.strip() for item in text.split(",") if item.strip()]
+
+
+def _leaves(kind: type[msgspec.Struct], prefix: str) -> Iterator[tuple[str, object, str]]:
+    """Every setting that holds a value: key, type, description."""
+    hints = typing.get_type_hints(kind, include_extras=True)
+    for name, hint in hints.items():
+        plain = typing.get_args(hint)[0]
+        text = next((meta.description for meta in hint.__metadata__ if meta.description), "")
+        if isinstance(plain, type) and issubclass(plain, msgspec.Struct):
+            yield from _leaves(plain, f"{prefix}{name}.")
+        elif plain != list[dict[str, object]]:
+            yield prefix + name, plain, text
+        else:
+            yield prefix + name, "channels", text
+
+
+def durations(settings: Settings) -> dict[str, int]:
+    """Gives the retention by kind of record, in ns.
+
+    >>> durations(Settings())["log"] == 7 * 86_400 * 10**9
+    True
+    """
+    kept = settings.retention
+    return {
+        "prediction": duration_ns(kept.predictions),
+        "fact": duration_ns(kept.predictions),
+        "event": duration_ns(kept.events),
+        "log": duration_ns(kept.logs),
+        "sample": duration_ns(kept.samples),
+    }
+
+
+def reference() -> str:
+    """Gives the page of all settings, as Markdown.
+
+    >>> "| `limits.series` |" in reference()
+    True
+    """
+    lines = [
+        "# Settings",
+        "",
+        "`modelkeep.yaml` in the folder where the server starts, or the file that `--settings` names. A variable wins",
+        "over the file, an option of the command line over both. Durations are written like `30s`, `1h30m`, `7d`.",
+        "",
+        "| key | variable | default | what it says |",
+        "|---|---|---|---|",
+    ]
+    for key, kind, text in _leaves(Settings, ""):
+        variable = "" if kind == "channels" else f"`{PREFIX}{key.replace('.', '_').upper()}`"
+        lines.append(f"| `{key}` | {variable} | `{_default(key)}` | {text} |")
+    return "\n".join([*lines, ""])
+
+
+def _default(key: str) -> str:
+    found: object = Settings()
+    for name in key.split("."):
+        found = getattr(found, name)
+    return msgspec.json.encode(found).decode()
