@@ -9,7 +9,6 @@ of a row beside these cells, so nothing a model is fed can break a profile.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import blake2b
@@ -308,7 +307,7 @@ def _name_edges(values: Arrow) -> Edges:
 
 def _name_cells(values: Arrow, edges: Edges) -> Ints:
     coded = values.dictionary_encode()
-    names: Sequence[str] = coded.dictionary.to_pylist()
+    names = [str(name) for name in coded.dictionary.to_pylist()]
     cells = np.array([edges.places.get(name, UNSEEN) for name in names] or [UNSEEN], np.int64)
     return np.asarray(cells[np.asarray(coded.indices.fill_null(0))])
 
