@@ -23,10 +23,10 @@ class Ids:
 
     def __init__(self) -> None:
         self._next = count().__next__
-        self._tail = os.urandom(6).hex()
+        self._tail = int.from_bytes(os.urandom(6))
 
     def __call__(self) -> str:
-        return f"{time.time_ns():016x}{self._next() & 0xFFFF:04x}{self._tail}"
+        return (time.time_ns() << 64 | (self._next() & 0xFFFF) << 48 | self._tail).to_bytes(16).hex()
 
 
 def token() -> str:

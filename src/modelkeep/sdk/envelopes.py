@@ -1,0 +1,293 @@
+"""From what waited in memory to envelopes of columns."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from operator import itemgetter
+from typing import Final, cast
+
+from modelkeep.core.encoding import Envelope, Events, Facts, Logs, Predictions, Reference, Samples, Scalar
+from modelkeep.core.ids import token
+from modelkeep.sdk.buffer import EVENT, FACT, LOG, PREDICTION, REFERENCE, SAMPLE, TABLE, Item, Rows
+from modelkeep.sdk.privacy import Privacy
+from modelkeep.sdk.releases import Releases
+from modelkeep.sdk.tables import listed
+from modelkeep.sdk.values import clean, column, json, number, numbers
+
+SLICE_ROWS: Final = 10_000
+"""Rows of a table that go into one envelope."""
+_SHAPES: Final = 16
+"""So many sets of feature names of one model stay apart in one envelope; beyond, absent features are null."""
+_FATAL: Final = 24
+_WITHHELD: Final = "[redacted]"
+
+
+class Envelopes:
+    """Builds envelopes; used by the sending thread only.
+
+    Args:
+        releases: names the release of each prediction.
+        privacy: what must not leave the process.
+        service: the program's name, on logs.
+        host: the machine's name, on logs.
+        lost: called with (reason, rows, error) for rows that could not be built.
+    """
+
+    def __init__(
+        self,
+        releases: Releases,
+        privacy: Privacy,
+        *,
+        service: str,
+        host: str,
+        lost: Callable[[str, int, Exception], None],
+    ) -> None:
+        self._releases = releases
+        self._privacy = privacy
+        self._service = service
+        self._host = host
+        self._lost = lost
+
+    def build(self, items: Sequence[Item]) -> Iterator[Envelope]:
+        """Gives the items as envelopes, in order; the last item alone may be a table or a reference."""
+        *rest, last = items
+        kind = last[0]
+        if kind not in {TABLE, REFERENCE}:
+            rest = list(items)
+        if rest and (envelope := self._mixed(rest)):
+            yield envelope
+        if kind == REFERENCE:
+            yield from self._guarded(self._reference(last), last)
+        elif kind == TABLE:
+            yield from self._guarded(self._table(last), last)
+
+    def _guarded(self, envelopes: Iterator[Envelope], item: Item) -> Iterator[Envelope]:
+        sent = 0
+        try:
+            for envelope in envelopes:
+                yield envelope
+                sent += rows(envelope)
+        except Exception as error:  # noqa: BLE001
+            self._lost("internal", cast("Rows", item[3]).count - sent, error)
+
+    def _mixed(self, items: list[Item]) -> Envelope | None:
+        kinds: dict[int, list[Item]] = defaultdict(list)
+        for item in items:
+            kinds[cast("int", item[0])].append(item)
+        envelope = Envelope(token=token())
+        builders: dict[int, Callable[[list[Item], Envelope], None]] = {
+            FACT: _facts,
+            EVENT: self._events,
+            LOG: self._logs,
+            SAMPLE: _samples,
+            PREDICTION: self._predictions,
+        }
+        for kind, build in builders.items():
+            if kind in kinds:
+                try:
+                    build(kinds[kind], envelope)
+                except Exception as error:  # noqa: BLE001
+                    self._lost("internal", len(kinds[kind]), error)
+        envelope.releases = self._releases.announce()
+        return envelope if rows(envelope) else None
+
+    def _predictions(self, items: list[Item], envelope: Envelope) -> None:
+        groups: dict[tuple[str, str | None], dict[tuple[str, ...], list[Item]]] = {}
+        for item in items:
+            shapes = groups.setdefault(cast("tuple[str, str | None]", item[1:3]), {})
+            names = tuple(cast("dict[str, object]", item[5]))
+            if (group := shapes.get(names)) is None:
+                group = shapes[names] = []
+            group.append(item)
+        for (model, named), shapes in groups.items():
+            version = clean(self._releases.version(named))
+            for names, group in _united(shapes):
+                envelope.predictions.append(self._group(clean(model), version, names, group))
+
+    def _group(self, model: str, version: str, names: tuple[str, ...], group: list[Item]) -> Predictions:
+        _, _, _, ids, at, features, prediction, score, latency, error = zip(*group, strict=True)
+        times = cast("list[int]", list(at))
+        sent = Predictions(
+            model=model,
+            version=version,
+            release=self._releases.of(model, version, min(times)),
+            ids=cast("list[str]", list(ids)),
+            at=times,
+            features=self._features(names, cast("Sequence[dict[str, object]]", features), cast("list[str]", ids)),
+            prediction=column(prediction),
+        )
+        _score(sent, score)
+        if any(value is not None for value in latency):
+            sent.latency_ns = cast("list[int | None]", list(latency))
+        if any(value is not None for value in error):
+            sent.error = cast("list[str | None]", list(error))
+        return sent
+
+    def _features(
+        self, names: tuple[str, ...], features: Sequence[dict[str, object]], ids: list[str]
+    ) -> dict[str, list[Scalar]]:
+        visible = [name for name in names if name not in self._privacy.withheld]
+        if not visible:
+            return {}
+        columns: Iterable[Sequence[object]]
+        if all(len(row) == len(names) for row in features):
+            picked = map(itemgetter(*visible), features)
+            columns = zip(*picked, strict=True) if len(visible) > 1 else [list(picked)]
+        else:
+            columns = [[row.get(name) for row in features] for name in visible]
+        found = {_name(name): column(values) for name, values in zip(visible, columns, strict=True)}
+        self._privacy.thin(found, ids)
+        return found
+
+    def _table(self, item: Item) -> Iterator[Envelope]:
+        model, named, table = clean(str(item[1])), cast("str | None", item[2]), cast("Rows", item[3])
+        version = clean(self._releases.version(named))
+        for start in range(0, table.count, SLICE_ROWS):
+            part = slice(start, min(start + SLICE_ROWS, table.count))
+            times = table.at[part] if isinstance(table.at, list) else [table.at] * (part.stop - start)
+            sent = Predictions(
+                model=model,
+                version=version,
+                release=self._releases.of(model, version, min(times)),
+                ids=table.ids[part],
+                at=times,
+                features=self._slice(table, part),
+                prediction=_part(table.prediction, part),
+            )
+            if table.score is not None:
+                sent.score = numbers(_part(table.score, part))
+            sent.scores = {_name(name): numbers(_part(values, part)) for name, values in table.scores.items()}
+            if table.latency_ns is not None:
+                sent.latency_ns = [table.latency_ns] * (part.stop - start)
+            self._privacy.thin(sent.features, sent.ids)
+            yield Envelope(token=token(), predictions=[sent], releases=self._releases.announce())
+
+    def _slice(self, table: Rows, part: slice) -> dict[str, list[Scalar]]:
+        withheld = self._privacy.withheld
+        return {_name(name): _part(values, part) for name, values in table.columns.items() if name not in withheld}
+
+    def _reference(self, item: Item) -> Iterator[Envelope]:
+        table = cast("Rows", item[3])
+        sent = Reference(
+            model=clean(str(item[1])),
+            version=clean(self._releases.version(cast("str | None", item[2]))),
+            features=self._slice(table, slice(0, table.count)),
+        )
+        if table.prediction is not None:
+            sent.label = column(listed(table.prediction))
+        if table.score is not None:
+            sent.score = numbers(listed(table.score))
+        yield Envelope(token=token(), references=[sent])
+
+    def _events(self, items: list[Item], envelope: Envelope) -> None:
+        _, at, name, user, prediction_id, value, properties = zip(*items, strict=True)
+        visible = [json(self._withhold(cast("dict[str, object]", fields))) for fields in properties]
+        envelope.events = [
+            Events(
+                at=list(at),
+                name=list(name),
+                user=list(user),
+                prediction_id=list(prediction_id),
+                value=[number(one) for one in value],
+                properties=visible,
+            )
+        ]
+
+    def _logs(self, items: list[Item], envelope: Envelope) -> None:
+        _, at, level, level_name, logger, message, trace_id, prediction_id, attributes = zip(*items, strict=True)
+        fields = cast("Sequence[dict[str, object]]", attributes)
+        envelope.logs = [
+            Logs(
+                service=self._service,
+                host=self._host,
+                at=list(at),
+                severity=[severity(number) for number in cast("Sequence[int]", level)],
+                level=list(level_name),
+                logger=list(logger),
+                message=list(message),
+                trace_id=list(trace_id),
+                prediction_id=list(prediction_id),
+                attributes=[json(self._withhold(one)) if one else "{}" for one in fields],
+            )
+        ]
+
+    def _withhold(self, fields: dict[str, object]) -> dict[str, object]:
+        if self._privacy.withheld.isdisjoint(fields):
+            return fields
+        return {name: _WITHHELD if name in self._privacy.withheld else value for name, value in fields.items()}
+
+
+def rows(envelope: Envelope) -> int:
+    """Gives how many records an envelope carries, releases aside.
+
+    >>> rows(Envelope(token="t", facts=[Facts(["a"], [None], ["label"], [1], [""], [0])]))
+    1
+    """
+    counts = [len(part.ids) for part in envelope.predictions] + [len(part.ids) for part in envelope.facts]
+    counts += [len(part.at) for part in envelope.events] + [len(part.at) for part in envelope.logs]
+    counts += [len(part.at) for part in envelope.samples]
+    counts += [max(map(len, (*part.features.values(), part.label)), default=0) for part in envelope.references]
+    return sum(counts)
+
+
+def severity(level: int) -> int:
+    """Gives OpenTelemetry's severity number, 1 to 24, of a level of Python's logging.
+
+    >>> [severity(level) for level in (10, 20, 30, 40, 50)]
+    [5, 9, 13, 17, 21]
+    """
+    return max(1, min(_FATAL, level * 4 // 10 + 1))
+
+
+def _facts(items: list[Item], envelope: Envelope) -> None:
+    _, ids, model, kind, value, source, at = zip(*items, strict=True)
+    envelope.facts = [
+        Facts(ids=list(ids), model=list(model), kind=list(kind), value=column(value), source=list(source), at=list(at))
+    ]
+
+
+def _samples(items: list[Item], envelope: Envelope) -> None:
+    found: dict[tuple[tuple[str, str], ...], int] = {}
+    sent = Samples(labels=[], series=[], at=[], value=[])
+    for _, labels, at, value in items:
+        given = cast("dict[str, str]", labels)
+        key = tuple(given.items())
+        if key not in found:
+            found[key] = len(found)
+            sent.labels.append(given)
+        sent.series.append(found[key])
+        sent.at.append(cast("int", at))
+        sent.value.append(cast("float", value))
+    envelope.samples = [sent]
+
+
+def _score(sent: Predictions, score: Sequence[object]) -> None:
+    if all(value is None for value in score):
+        return
+    classes = dict.fromkeys(name for value in score if isinstance(value, dict) for name in value)
+    for name in classes:
+        each = [value.get(name) if isinstance(value, dict) else None for value in score]
+        sent.scores[_name(name)] = numbers(each)
+    single = [None if isinstance(value, dict) else value for value in score]
+    if any(value is not None for value in single):
+        sent.score = numbers(single)
+
+
+def _united(shapes: dict[tuple[str, ...], list[Item]]) -> Iterable[tuple[tuple[str, ...], list[Item]]]:
+    if len(shapes) <= _SHAPES:
+        return shapes.items()
+    names = tuple(dict.fromkeys(name for shape in shapes for name in shape))
+    return [(names, [item for group in shapes.values() for item in group])]
+
+
+def _name(name: object) -> str:
+    return name if type(name) is str and name.isascii() else clean(str(name))
+
+
+def _part(values: object, part: slice) -> list[Scalar]:
+    cut = listed(cast("list[object]", values)[part])
+    kind = getattr(getattr(values, "dtype", None), "kind", "")
+    if kind in {"f", "b"} or (kind == "i" and type(cut[0]) is int):
+        return cast("list[Scalar]", cut)
+    return column(cut)
