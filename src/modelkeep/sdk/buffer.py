@@ -124,7 +124,7 @@ class Buffer:
                 self._forget(item)
                 break
         if hold:
-            self._give_back(found)
+            self._give_back(found, limit)
         return found
 
     def _forget(self, item: Item) -> None:
@@ -132,8 +132,8 @@ class Buffer:
         with self._lock:
             self._tables -= rows // 8 if rows > 1 else 0
 
-    def _give_back(self, found: list[Item]) -> None:
+    def _give_back(self, found: list[Item], limit: int) -> None:
         last = next((i for i in range(len(found) - 1, -1, -1) if found[i][0] in _ADVANCING), -1)
-        if last >= 0 and last + 1 < len(found):
+        if last + 1 < len(found) and (last >= 0 or len(found) < limit):
             self.items.extendleft(reversed(found[last + 1 :]))
             del found[last + 1 :]

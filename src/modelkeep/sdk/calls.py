@@ -61,7 +61,7 @@ def log_prediction(
                 when = time_ns() if at is None and around is None else _when(at, around)
                 client.put((PREDICTION, model, version, made, when, features.copy(), prediction, score, None, None))
             return made
-        return _any_prediction(client, model, features, prediction, score, id, at, version)
+        return _any_prediction(client, model, features, prediction, score=score, id=id, at=at, version=version)
     except Exception as error:  # noqa: BLE001
         client.failed("log_prediction", error)
         return _fallback(id)
@@ -80,7 +80,7 @@ def truth(id: object, value: object, *, model: str | None = None, at: object = N
     >>> import modelkeep as mk
     >>> mk.truth("order-7", True)
     """
-    _facts("truth", "label", id, {source: value}, model, at)
+    _facts("label", id, {source: value}, model=model, at=at)
 
 
 def feedback(
@@ -106,7 +106,7 @@ def feedback(
     >>> mk.feedback("order-7", thumb="down", note="wrong limit")
     """
     values = {source: value} if value is not None else {}
-    _facts("feedback", "feedback", id, {**values, **fields}, model, at)
+    _facts("feedback", id, {**values, **fields}, model=model, at=at)
 
 
 def event(
@@ -137,7 +137,8 @@ def event(
     try:
         around = current.get()
         request = around.request if around else None
-        who = str(user) if user not in {"", None} else request.user if request else ""
+        who = "" if user is None else str(user)
+        who = who or (request.user if request else "")
         about = prediction_id if prediction_id is not None else request.prediction_id if request else None
         about = None if about is None else str(about)
         client.put((EVENT, _when(at, around), str(name), who, about, number(value), properties))
@@ -294,6 +295,7 @@ def _any_prediction(
     model: str,
     features: object,
     prediction: object,
+    *,
     score: object,
     id: object,  # noqa: A002
     at: object,
@@ -365,7 +367,7 @@ def _when(at: object, around: Context | None) -> int:
     return time_ns()
 
 
-def _facts(call: str, kind: str, id: object, values: Mapping[str, object], model: str | None, at: object) -> None:  # noqa: A002
+def _facts(kind: str, id: object, values: Mapping[str, object], *, model: str | None, at: object) -> None:  # noqa: A002
     client = here()
     if not client.on:
         return
@@ -384,7 +386,7 @@ def _facts(call: str, kind: str, id: object, values: Mapping[str, object], model
             for one, said, when in zip(listed(keep(id)), listed(keep(value)), each, strict=True):
                 client.put((FACT, str(one), name, kind, said, str(source), when))
     except Exception as error:  # noqa: BLE001
-        client.failed(call, error)
+        client.failed("truth" if kind == "label" else kind, error)
 
 
 def _sampled(rows: Rows) -> Rows:

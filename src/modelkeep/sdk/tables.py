@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, is_dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from modelkeep.core.errors import BadInput
@@ -47,19 +47,26 @@ def row_of(features: object) -> dict[str, object] | None:
     """
     if isinstance(features, Mapping):
         return dict(features)
-    for name in ("_asdict", "model_dump"):
-        if hasattr(features, name) and not isinstance(features, type):
-            return dict(cast("Callable[[], Mapping[str, object]]", getattr(features, name))())
-    if hasattr(features, "__struct_fields__"):
-        return {name: getattr(features, name) for name in features.__struct_fields__}
-    if is_dataclass(features) and not isinstance(features, type):
-        return asdict(features)
+    if (fields := _object(features)) is not None:
+        return fields
     shape = getattr(features, "shape", None)
     if shape is not None and len(shape) == 1:
         return _series(features)
     if isinstance(features, list | tuple) and not any(isinstance(value, Mapping | list | tuple) for value in features):
         return {f"f{index}": value for index, value in enumerate(features)}
     return None
+
+
+def _object(features: object) -> dict[str, object] | None:
+    if isinstance(features, type):
+        return None
+    for name in ("_asdict", "model_dump"):
+        if hasattr(features, name):
+            return dict(cast("Callable[[], Mapping[str, object]]", getattr(features, name))())
+    if hasattr(features, "__struct_fields__"):
+        return {name: getattr(features, name) for name in features.__struct_fields__}
+    fields = getattr(features, "__dataclass_fields__", None)
+    return None if fields is None else {name: getattr(features, name) for name in fields}
 
 
 def table_of(features: object, rows: int | None = None) -> Table | None:
@@ -77,9 +84,10 @@ def table_of(features: object, rows: int | None = None) -> Table | None:
     """
     if isinstance(features, Mapping):
         return _mapping(features, rows)
-    if isinstance(features, list | tuple):
-        return _listed(features)
-    shape = getattr(features, "shape", None)
+    return _listed(features) if isinstance(features, list | tuple) else _foreign(features)
+
+
+def _foreign(features: object) -> Table | None:
     names = getattr(features, "column_names", None)
     if names is not None and hasattr(features, "column"):
         return Table(int(features.num_rows), {str(name): features.column(i) for i, name in enumerate(names)})  # type: ignore[attr-defined]
@@ -87,8 +95,11 @@ def table_of(features: object, rows: int | None = None) -> Table | None:
         return Table(int(features.height), {str(column.name): column for column in features.get_columns()})
     if hasattr(features, "columns") and hasattr(features, "iloc"):
         return _frame(features)
-    if shape is None:
-        return None
+    return _array(features)
+
+
+def _array(features: object) -> Table | None:
+    shape: tuple[int, ...] = tuple(getattr(features, "shape", ()))
     fields = getattr(getattr(features, "dtype", None), "names", None)
     array = cast("_Array", features)
     if fields and len(shape) == 1:

@@ -60,6 +60,10 @@ def _scalar(value: object) -> Scalar:
     for types, turn in _TURNS:
         if isinstance(value, types):
             return turn(value)
+    return _foreign(value)
+
+
+def _foreign(value: object) -> Scalar:
     if hasattr(value, "dtype"):
         return _array(value)
     if hasattr(value, "__index__"):
@@ -114,7 +118,7 @@ _TURNS: Final[tuple[tuple[type | tuple[type, ...], Callable[[object], Scalar]], 
     ((datetime, date, time), lambda value: cast("datetime", value).isoformat()),
     (timedelta, lambda value: cast("timedelta", value).total_seconds()),
     ((bytes, bytearray, memoryview), lambda value: bytes(cast("bytes", value)).decode("utf-8", "backslashreplace")),
-    ((Mapping, list, tuple, set, frozenset), json),
+    ((Mapping, list, tuple, set, frozenset), lambda value: json(value)),  # noqa: PLW0108
 )
 
 

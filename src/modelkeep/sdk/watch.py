@@ -216,14 +216,11 @@ class _Watched:
 
     def _columns(self, answer: object, rows: int) -> tuple[object, object]:
         scores = self._score(answer) if callable(self._score) else None
-        shape = getattr(answer, "shape", ())
-        if len(shape) == 2 and shape[1] == 1:
-            answer, shape = answer[:, 0], shape[:1]  # type: ignore[index]
+        shape = tuple(getattr(answer, "shape", ()))
+        if len(shape) == 2 and shape[1] > 2:
+            return [_largest(cast("list[float]", row)) for row in listed(answer)], answer
         if len(shape) == 2:
-            if shape[1] == 2:
-                answer = answer[:, 1]  # type: ignore[index]
-            else:
-                return [max(enumerate(row), key=lambda pair: pair[1])[0] for row in listed(answer)], answer  # type: ignore[call-overload]
+            answer = _last_column(answer)
         values = listed(answer) if length(answer) == rows else [answer] * rows
         if scores is None and values and all(_is_share(value) for value in values):
             return [_decided(value) for value in values], answer
@@ -315,6 +312,14 @@ def _is_share(value: object) -> bool:
 def _decided(score: object) -> bool | None:
     found = None if isinstance(score, Mapping) else number(score)
     return None if found is None else found >= _HALF
+
+
+def _largest(row: list[float]) -> int:
+    return max(range(len(row)), key=row.__getitem__)
+
+
+def _last_column(answer: object) -> object:
+    return [cast("list[object]", row)[-1] for row in listed(answer)]
 
 
 def _likeliest(answer: Mapping[object, object]) -> tuple[object, object]:
