@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from datetime import timedelta
 from functools import lru_cache
 from typing import Final, Literal
 
@@ -11,6 +12,7 @@ import promql_parser as ast
 
 from modelkeep.core.errors import BadInput
 from modelkeep.core.series import NAME, Matcher
+from modelkeep.core.times import datetime_ns
 
 Op = Literal["=", "!=", "=~", "!~"]
 
@@ -88,6 +90,24 @@ def matchers(node: ast.VectorSelector) -> Sequence[Matcher]:
         raise BadInput("query: `or` between matchers is not supported", hint="Write two selectors joined by `or`.")
     found = [Matcher(NAME, "=", node.name)] if node.name else []
     return [*found, *(Matcher(m.name, op(m.op), m.value) for m in node.matchers.matchers)]
+
+
+def duration_ns(length: object) -> int:
+    """Gives a duration of the tree in ns; nothing is 0.
+
+    >>> duration_ns(timedelta(milliseconds=-3))
+    -3000000
+    """
+    return length // timedelta(microseconds=1) * 1000 if isinstance(length, timedelta) else 0
+
+
+def moment_ns(at: ast.AtModifier, start_ns: int, end_ns: int) -> int:
+    """Gives the moment that an `@` names."""
+    if at.type == ast.AtModifierType.Start:
+        return start_ns
+    if at.type == ast.AtModifierType.End or at.at is None:
+        return end_ns
+    return round(datetime_ns(at.at) / 1e6) * 1_000_000
 
 
 def metric_names(query: str) -> set[str]:
