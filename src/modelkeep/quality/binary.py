@@ -21,7 +21,7 @@ _MIDDLES: Final = np.append((np.arange(BINS - 1) + 0.5) / (BINS - 1), 1.0)
 _GROUPS: Final = np.append(np.repeat(np.arange(10), 100), 9)
 
 N, POSITIVE, SCORES, LOSS, LOSS_SQUARES, SQUARES, SQUARES_SQUARES = range(7)
-"""Columns of the sums: labels, positive ones, their scores, log loss and its square, (score - label)² and its square."""
+"""Columns of the sums: labels, positive ones, scores, log loss, (score - label)², and the squares of these two."""
 
 METRICS: Final = (
     "auc",
