@@ -237,9 +237,9 @@ def scan(read: Read, stretch: Stretch, *, bodies: bool) -> Iterator[Frame | Hole
     while at < stretch.stop:
         head = _head(read, at, stretch, low)
         if head is None:
-            found, end = _search(read, at + 1, stretch, low)
+            found, end = _search(read, at, stretch, low)
             if found is None:
-                yield from _rest(read, at, end, low, stretch)
+                yield from _rest(at, end, low, stretch)
                 return
             yield Hole(at, found[0] - at, found[1].seq - low - 1)
             at = found[0]
@@ -253,11 +253,10 @@ def scan(read: Read, stretch: Stretch, *, bodies: bool) -> Iterator[Frame | Hole
         at, low = at + head.size, head.seq
 
 
-def _rest(read: Read, at: int, end: int, low: int, stretch: Stretch) -> Iterator[Hole]:
+def _rest(at: int, end: int, low: int, stretch: Stretch) -> Iterator[Hole]:
     lost = stretch.high - low - 1 if stretch.high != NO_LIMIT else 0
-    size = max(end, at + 1 if read(at, 1) != b"\0" else at) - at
-    if size or lost:
-        yield Hole(at, size, lost)
+    if end > at or lost:
+        yield Hole(at, end - at, lost)
 
 
 def _head(read: Read, at: int, stretch: Stretch, low: int) -> Head | None:

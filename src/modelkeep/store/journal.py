@@ -22,7 +22,7 @@ from modelkeep.store.readers import Readers
 from modelkeep.store.receipts import KEEP_NS, Receipt, Receipts, key
 from modelkeep.store.recovery import Damage, Recovery, recover
 from modelkeep.store.segments import Pen, fresh
-from modelkeep.store.shelf import Shelf
+from modelkeep.store.stock import Stock
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -155,7 +155,7 @@ class Journal:
             self._hold.close()
             raise
         self.recovered: Final[Recovery] = found.recovery
-        self._shelf, self._ordinal = Shelf(self._disk, found, tail_bytes), found.ordinal
+        self._stock, self._ordinal = Stock(self._disk, found, tail_bytes), found.ordinal
         self._readers = Readers(self._disk, folder / "readers.json")
         self._lock = threading.Lock()
         self._arrived = threading.Condition(self._lock)
@@ -299,7 +299,7 @@ class Journal:
         roomy = self._room(size)
         try:
             pen = self._writable(size)
-            heads = [waiting.head.at(seq) for seq, waiting in enumerate(group, self._shelf.following)]
+            heads = [waiting.head.at(seq) for seq, waiting in enumerate(group, self._stock.following)]
             pieces: list[Buffer] = []
             for head, waiting in zip(heads, group, strict=True):
                 pieces.append(head.pack(pen.segment.salt))
@@ -320,7 +320,7 @@ class Journal:
             Entry(head.seq, waiting.token, head.received_ns, waiting.parts)
             for head, waiting in zip(heads, group, strict=True)
         ]
-        self._shelf.kept(pen.segment, pen.end, entries, heads)
+        self._stock.kept(pen.segment, pen.end, entries, heads)
         with self._lock:
             for head, waiting in zip(heads, group, strict=True):
                 if waiting.key:
@@ -362,29 +362,29 @@ class Journal:
         if pen:
             self._put_down(pen)
         self._ordinal += 1
-        self._pen = Pen(self._disk, fresh(self.folder, self._ordinal, self._shelf.following), self._segment_bytes)
-        self._shelf.add(self._pen.segment)
+        self._pen = Pen(self._disk, fresh(self.folder, self._ordinal, self._stock.following), self._segment_bytes)
+        self._stock.add(self._pen.segment)
         return self._pen
 
     def _put_down(self, pen: Pen) -> None:
         self._pen = None
         pen.close()
         if not pen.end:
-            self._shelf.drop(pen.segment)
+            self._stock.drop(pen.segment)
 
     # -- reading and keeping ---------------------------------------------------------------------------------------
 
     def last(self) -> int:
         """The newest seq on disk; 0 when nothing was ever kept."""
-        return self._shelf.following - 1
+        return self._stock.following - 1
 
     def first(self) -> int:
         """The oldest seq that can still be read; one more than `last` when there is none."""
-        return self._shelf.first()
+        return self._stock.first()
 
     def wait(self, after: int, timeout_s: float) -> bool:
         """Waits until there is an entry behind `after`; tells whether there is one."""
-        return self._shelf.wait(after, timeout_s)
+        return self._stock.wait(after, timeout_s)
 
     def read(self, after: int, *, limit_bytes: int = 16 << 20) -> list[Entry]:
         """Gives entries behind `after` in order; at least one when there is any.
@@ -396,7 +396,7 @@ class Journal:
         Raises:
             Unreachable: the disk does not let itself be read.
         """
-        return self._shelf.read(after, limit_bytes)
+        return self._stock.read(after, limit_bytes)
 
     def release(self, reader: str, sealed: int) -> None:
         """Takes note that a reader needs nothing up to `sealed`, and deletes what nobody needs.
@@ -410,11 +410,11 @@ class Journal:
         """
         with self._keeping:
             unneeded = self._readers.told(reader, sealed)
-            for segment, span in self._shelf.unretired():
+            for segment, span in self._stock.unretired():
                 self._receipts.retire(span, segment.keys)
                 segment.retired, segment.keys = True, []
             self._receipts.expire(self._clock.now_ns())
-            self._shelf.delete(unneeded)
+            self._stock.delete(unneeded)
 
     def forget(self, reader: str) -> None:
         """Waits no longer for a reader that is gone for good."""
@@ -425,16 +425,16 @@ class Journal:
         """Makes sure that no later entry gets a seq up to `seq`: a reader has sealed it, so it was given before."""
         with self._turn:
             last = self.last()
-            if self._shelf.advance(seq):
+            if self._stock.advance(seq):
                 log.error("the journal ends at %d but %d was given before; it goes on behind that", last, seq)
 
     def damage(self) -> list[Damage]:
         """Every place met, at the start and since, where stored bytes are not what was written."""
-        return self._shelf.damage()
+        return self._stock.damage()
 
     def status(self) -> JournalStatus:
         """How the journal is doing right now."""
-        free, (segments, size), damage = self._disk.free(self.folder), self._shelf.size(), self._shelf.damage()
+        free, (segments, size), damage = self._disk.free(self.folder), self._stock.size(), self._stock.damage()
         full = self._full and time.monotonic() < self._shut_until + _RETRY_AFTER_S
         with self._lock:
             counts = self._counts
@@ -464,7 +464,7 @@ class Journal:
             self._closing = True
             self._arrived.notify_all()
         self._thread.join()
-        self._shelf.close()
+        self._stock.close()
         with self._turn:
             if self._pen:
                 self._put_down(self._pen)
