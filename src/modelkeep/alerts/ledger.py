@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Final, Literal, cast
+from typing import Final, Literal, cast
 
 import msgspec
 import sqlalchemy as sa
@@ -139,7 +139,7 @@ class Ledger:
                     .where(transition.c.alert.in_(alerts[start : start + _CHUNK]), transition.c.to_state == "firing")
                     .group_by(transition.c.alert)
                 )
-                found |= {name: seq for name, seq in connection.execute(query)}
+                found |= dict(connection.execute(query).tuples().all())
         return found
 
     def postings_since(self, seq: int) -> list[Posting]:
@@ -153,14 +153,10 @@ class Ledger:
     ) -> list[Transition]:
         """Gives the last `limit` transitions that fit, oldest first."""
         query = sa.select(transition).order_by(transition.c.at_ns.desc(), transition.c.seq.desc()).limit(limit)
-        conditions = {
-            transition.c.at_ns >= start_ns: start_ns,
-            transition.c.at_ns < end_ns: end_ns,
-            transition.c.rule == rule: rule,
-            transition.c.alert == alert_id: alert_id,
-        }
-        for condition, given in conditions.items():
-            query = query.where(condition) if given is not None else query
+        query = query if start_ns is None else query.where(transition.c.at_ns >= start_ns)
+        query = query if end_ns is None else query.where(transition.c.at_ns < end_ns)
+        query = query if rule is None else query.where(transition.c.rule == rule)
+        query = query if alert_id is None else query.where(transition.c.alert == alert_id)
         with self._entries.connect() as connection:
             return [_transition(row) for row in connection.execute(query).mappings()][::-1]
 
@@ -247,9 +243,6 @@ class Ledger:
             return sum(connection.execute(statement).rowcount for statement in doomed)
 
 
-Row = Mapping[str, Any]  # what SQLAlchemy gives; turned into values of known types right below
-
-
 def _columns(value: Transition | Silence) -> dict[str, Json]:
     fields = {name: getattr(value, name) for name in value.__slots__}
     fields.pop("seq", None)
@@ -270,7 +263,7 @@ def _alert_row(entry: Alert) -> dict[str, Json]:
     return row
 
 
-def _alert(row: Row) -> Alert:
+def _alert(row: sa.RowMapping) -> Alert:
     instance = Instance(
         row["id"],
         row["rule"],
@@ -288,7 +281,7 @@ def _alert(row: Row) -> Alert:
     return Alert(instance, row["annotations"], row["clock"])
 
 
-def _transition(row: Row) -> Transition:
+def _transition(row: sa.RowMapping) -> Transition:
     return Transition(
         row["at_ns"],
         row["alert"],
@@ -301,7 +294,7 @@ def _transition(row: Row) -> Transition:
     )
 
 
-def _silence(row: Row) -> Silence:
+def _silence(row: sa.RowMapping) -> Silence:
     matchers = tuple(Matcher(name, op, value) for name, op, value in row["matchers"])
     return Silence(**{**row, "matchers": matchers})
 
@@ -323,7 +316,7 @@ def _posting_row(posting: Posting) -> dict[str, Json]:
     }
 
 
-def _posting(row: Row) -> Posting:
+def _posting(row: sa.RowMapping) -> Posting:
     body = row["body"]
     return Posting(
         row["id"],
