@@ -139,7 +139,7 @@ def uninstall() -> None:
 
 def level_name(record: logging.LogRecord) -> str:
     """Gives the level's name as OpenTelemetry has it: WARN and FATAL for Python's WARNING and CRITICAL."""
-    return _LEVELS.get(record.levelno, record.levelname)
+    return _LEVELS.get(record.levelno) or str(record.levelname)
 
 
 def _call_handlers(logger: logging.Logger, record: logging.LogRecord) -> None:
@@ -168,8 +168,9 @@ def _copy(client: Client, record: logging.LogRecord) -> None:
     message = record.getMessage()[:_LONGEST]
     level = level_name(record)
     fields = _attributes(record, around)
-    client.put((LOG, when, record.levelno, level, record.name, message, trace, prediction, fields))
-    if record.levelno >= logging.CRITICAL:
+    number = record.levelno or logging.NOTSET
+    client.put((LOG, when, number, level, str(record.name), message, trace, prediction, fields))
+    if number >= logging.CRITICAL:
         client.buffer.nudge()
 
 
