@@ -17,6 +17,7 @@ from modelkeep.sdk.packages import Package, halves, pack, thinner
 from modelkeep.sdk.releases import Releases
 from modelkeep.sdk.spool import MemorySpool, Waiting
 
+_SHORTEST_S: Final = 0.02
 _SOON_S: Final = 0.2
 _LATEST_S: Final = 1.0
 _HOLD_S: Final = 1.0
@@ -147,9 +148,15 @@ class Sender:
             except Exception as error:  # noqa: BLE001
                 self._failed(error)
             pause_s = _SOON_S if busy else min(_LATEST_S, pause_s * 1.5)
-            self._wake.wait(pause_s)
+            self._wake.wait(min(pause_s, self._due_s()))
             self._wake.clear()
         self._last_turns()
+
+    def _due_s(self) -> float:
+        """How long until what waits may be tried again."""
+        if self._failures == 0:
+            return _LATEST_S
+        return max(_SHORTEST_S, self._retry_at - time.monotonic())
 
     def _last_turns(self) -> None:
         try:
