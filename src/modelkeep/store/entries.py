@@ -37,7 +37,8 @@ class Entries:
         Conflict: a newer modelkeep wrote the file.
         Corrupt: the file is not a database.
 
-    >>> entries = Entries(Path("entries.db"))
+    >>> import tempfile
+    >>> entries = Entries(Path(tempfile.mkdtemp()) / "entries.db")
     >>> with entries.begin() as connection:
     ...     _ = connection.execute(sa.text("INSERT INTO reader VALUES ('relay', 7)"))
     >>> with entries.connect() as connection:

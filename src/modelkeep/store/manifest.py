@@ -114,10 +114,15 @@ class Ledger:
 
     def store(self, manifest: Manifest) -> None:
         """Makes the manifest durable; after a crash there is the old one or the new one."""
-        body = msgspec.json.encode(manifest)
-        data = msgspec.json.encode(_Envelope(zlib.crc32(body), msgspec.Raw(body)))
+        data = encoded(manifest)
         self._disk.keep(self._first, data)
         self._disk.keep(self._second, data)
+
+
+def encoded(manifest: Manifest) -> bytes:
+    """Gives the manifest as it stands in its file, with its checksum."""
+    body = msgspec.json.encode(manifest)
+    return msgspec.json.encode(_Envelope(zlib.crc32(body), msgspec.Raw(body)))
 
 
 def _read(path: Path) -> Manifest:

@@ -71,8 +71,8 @@ class Tokens:
         entries: where they are kept.
         clock: tells when a token has expired.
 
-    >>> from pathlib import Path
-    >>> tokens = Tokens(Entries(Path("entries.db")))
+    >>> import tempfile
+    >>> tokens = Tokens(Entries(f"{tempfile.mkdtemp()}/entries.db"))
     >>> public, text = tokens.create("dashboard", ["read"])
     >>> tokens.check(text).name, tokens.check(text + "0")
     ('dashboard', None)
