@@ -100,8 +100,7 @@ class Feed:
         journal.advance(self._sealed)
         journal.release(reader.name, self._sealed)
         if journal.first() > self._sealed + 1:
-            self._missed = journal.first() - self._sealed - 1
-            log.warning("%s begins at %d: %d earlier entries are gone", reader.name, journal.first(), self._missed)
+            log.warning("%s has sealed %d, and the journal begins at %d", reader.name, self._sealed, journal.first())
 
     @property
     def failure(self) -> Exception | None:

@@ -6,7 +6,7 @@ import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final
 
@@ -31,6 +31,18 @@ class _Reach:
     segment: Segment
     end: int
     high: int
+
+
+@dataclass(slots=True)
+class _Page:
+    """What one reading gives: entries, and how many more bytes of them it may hold."""
+
+    left: int
+    entries: list[Entry] = field(default_factory=list)
+
+    def has_room(self, size: int) -> bool:
+        """Whether an entry of this size may be added; the first always may."""
+        return not self.entries or size <= self.left
 
 
 class Stock:
@@ -154,43 +166,42 @@ class Stock:
                 for segment, high in zip(self._segments, highs, strict=True)
                 if high - 1 > after
             ]
-        entries: list[Entry] = []
+        page = _Page(limit_bytes)
         for reach in reaches:
-            limit_bytes -= self._read(reach, after, limit_bytes, entries)
-            if limit_bytes <= 0 and entries:
+            if not self._read(reach, after, page):
                 break
-        return entries
+        return page.entries
 
-    def _read(self, reach: _Reach, after: int, limit_bytes: int, entries: list[Entry]) -> int:
-        """Adds entries of one segment; gives how many bytes they have."""
+    def _read(self, reach: _Reach, after: int, page: _Page) -> bool:
+        """Adds entries of one segment to the page; tells whether the next segment's may follow."""
         try:
             fd = self._disk.open(reach.segment.path)
         except FileNotFoundError:
-            return 0
+            return not page.entries
         try:
-            return self._read_open(fd, reach, after, limit_bytes, entries)
+            return self._read_open(fd, reach, after, page)
         except OSError as error:
             raise Unreachable(f"{reach.segment.path} cannot be read: {error}", hint="Check the disk.") from error
         finally:
             self._disk.close(fd)
 
-    def _read_open(self, fd: int, reach: _Reach, after: int, limit_bytes: int, entries: list[Entry]) -> int:
-        segment, taken, at = reach.segment, 0, 0
-        start = self._start(fd, reach, after)
+    def _read_open(self, fd: int, reach: _Reach, after: int, page: _Page) -> bool:
+        segment, start = reach.segment, self._start(fd, reach, after)
         stretch = Stretch(start, reach.end, segment.salt, max(after, segment.first - 1), reach.high)
         for found in scan(lambda at, size: self._disk.read(fd, at, size), stretch, bodies=True):
             if isinstance(found, Hole):
                 self._note(segment, found)
                 continue
-            if entries and taken + found.head.size > limit_bytes:
-                break
+            if not page.has_room(found.head.size):
+                self._stopped(page.entries[-1].seq, segment, found.offset)
+                return False
             entry = self._entry(found, segment)
             if entry:
-                entries.append(entry)
-            taken, at = taken + found.head.size, found.offset + found.head.size
-        if taken and entries:
-            self._stopped(entries[-1].seq, segment, at)
-        return taken
+                page.entries.append(entry)
+                page.left -= found.head.size
+        if page.entries and page.entries[-1].seq >= segment.first:
+            self._stopped(page.entries[-1].seq, segment, reach.end)
+        return True
 
     def _start(self, fd: int, reach: _Reach, after: int) -> int:
         """Where the first frame behind `after` begins: known when somebody stopped there, else found by the heads."""
