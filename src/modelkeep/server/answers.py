@@ -6,6 +6,7 @@ import math
 from typing import Final
 
 import orjson
+from starlette.responses import Response
 from starlette.types import Send
 
 from modelkeep.core.errors import BadInput, Busy, Denied, Error, Missing, Unreachable
@@ -44,6 +45,16 @@ async def answer(send: Send, body: bytes, *, status: int, media_type: bytes, hea
 
 async def error(send: Send, found: Error, path: str) -> None:
     """Sends an error in the form that its path uses."""
+    body = prometheus_error(found) if is_prometheus(path) else plain_error(found)
+    await json(send, orjson.dumps(body), status=found.status, headers=error_headers(found))
+
+
+def error_headers(found: Error) -> Headers:
+    """Gives the headers that belong to an error.
+
+    >>> error_headers(Busy("full", retry_after_s=1.5))
+    [(b'retry-after', b'2')]
+    """
     headers: Headers = []
     if isinstance(found, Busy):
         headers.append((b"retry-after", b"%d" % max(1, math.ceil(found.retry_after_s))))
@@ -51,8 +62,14 @@ async def error(send: Send, found: Error, path: str) -> None:
         headers.append((b"www-authenticate", b'Bearer realm="modelkeep"'))
     if found.status in {408, 413}:
         headers.append((b"connection", b"close"))
-    body = prometheus_error(found) if is_prometheus(path) else plain_error(found)
-    await json(send, orjson.dumps(body), status=found.status, headers=headers)
+    return headers
+
+
+def response(found: Error) -> Response:
+    """Gives an error as a response of Starlette."""
+    made = Response(orjson.dumps(plain_error(found)), status_code=found.status, media_type="application/json")
+    made.raw_headers.extend(error_headers(found))
+    return made
 
 
 def is_prometheus(path: str) -> bool:

@@ -117,14 +117,14 @@ class Door:
         except Error as error:
             self._count(error)
             if send.started:
-                raise
-            await answers.error(send, error, scope["path"])
+                log.warning("%s broke off: %s", answers.clean(scope["path"]), error)
+            else:
+                await answers.error(send, error, scope["path"])
         except Exception:
             self._own.add("modelkeep_errors_total")
             log.exception("%s %s failed", scope["method"], answers.clean(scope["path"]))
-            if send.started:
-                raise
-            await answers.error(send, Error("unexpected error; the server's log says more"), scope["path"])
+            if not send.started:
+                await answers.error(send, Error("unexpected error; the server's log says more"), scope["path"])
 
     async def _pass(self, scope: Scope, receive: Receive, send: _Outward) -> None:
         self._check_host(scope)

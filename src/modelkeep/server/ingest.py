@@ -1,4 +1,4 @@
-"""The ingest routes: decompress, decode, check the times, journal, answer. Bare ASGI, since every record passes here."""
+"""The ingest routes: decompress, decode, check the times, journal, answer. Bare ASGI: every record passes here."""
 
 from __future__ import annotations
 
@@ -73,6 +73,7 @@ class Ingest:
 
     def __init__(
         self,
+        *,
         forms: dict[str, HttpForm],
         journal: Journal,
         clocks: Clocks,

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, Literal
 
 from modelkeep.core.series import NAME, Labels, labels
+from modelkeep.core.shapes import Json
 
 KINDS: Final[dict[str, Literal["counter", "gauge", "histogram"]]] = {
     "modelkeep_up_seconds": "gauge",
@@ -32,6 +33,7 @@ KINDS: Final[dict[str, Literal["counter", "gauge", "histogram"]]] = {
     "modelkeep_reader_lag_entries": "gauge",
     "modelkeep_reader_failed": "gauge",
     "modelkeep_reader_failures_total": "counter",
+    "modelkeep_reader_quarantined_total": "counter",
     "modelkeep_round_failures_total": "counter",
     "modelkeep_round_seconds_total": "counter",
     "modelkeep_series": "gauge",
@@ -40,7 +42,10 @@ KINDS: Final[dict[str, Literal["counter", "gauge", "histogram"]]] = {
     "modelkeep_disk_used_bytes": "gauge",
     "modelkeep_outbox_waiting": "gauge",
     "modelkeep_outbox_dead": "gauge",
+    "modelkeep_alerts_pending": "gauge",
+    "modelkeep_alerts_firing": "gauge",
     "modelkeep_alert_transitions_total": "counter",
+    "modelkeep_rule_failures_total": "counter",
     "modelkeep_clock_seconds": "gauge",
     "modelkeep_quality_records_total": "counter",
 }
@@ -69,6 +74,7 @@ HELP: Final[dict[str, str]] = {
     "modelkeep_reader_lag_entries": "Journal entries that a reader has not applied yet, by reader.",
     "modelkeep_reader_failed": "1 while a reader cannot apply or seal, by reader.",
     "modelkeep_reader_failures_total": "Times that a reader failed to apply or seal, by reader.",
+    "modelkeep_reader_quarantined_total": "Entries that a reader could not take and that were set aside, by reader.",
     "modelkeep_round_failures_total": "Failures of recurring work, by its name.",
     "modelkeep_round_seconds_total": "Time spent in recurring work, by its name.",
     "modelkeep_series": "Different series kept.",
@@ -77,6 +83,9 @@ HELP: Final[dict[str, str]] = {
     "modelkeep_disk_used_bytes": "Size of the data folder.",
     "modelkeep_outbox_waiting": "Notifications that wait to be sent.",
     "modelkeep_outbox_dead": "Notifications given up.",
+    "modelkeep_alerts_pending": "Alerts whose condition holds, but not long enough yet.",
+    "modelkeep_alerts_firing": "Alerts that fire, acknowledged ones included.",
+    "modelkeep_rule_failures_total": "Evaluations of rules that failed.",
     "modelkeep_alert_transitions_total": "Changes of alert states since the start.",
     "modelkeep_clock_seconds": "The active clock, unix seconds: wall time or the newest prediction.",
     "modelkeep_quality_records_total": "What the quality room counted, by what it was.",
@@ -144,6 +153,12 @@ class Own:
         """Gives every figure as a series with its name under `__name__`, histograms as Prometheus lays them out."""
         with self._lock:
             return list(self._flat())
+
+    def totals(self, prefix: str) -> dict[str, Json]:
+        """Gives the sum of every counter and gauge whose name begins so, over all its labels."""
+        with self._lock:
+            found = {name: values for name, values in self._values.items() if name.startswith(prefix)}
+            return {name: sum(values.values()) for name, values in found.items() if KINDS[name] != "histogram"}
 
     def text(self) -> str:
         """Gives all figures in Prometheus' text format.

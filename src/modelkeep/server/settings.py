@@ -7,7 +7,7 @@ import os
 import typing
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, cast
 
 import msgspec
 import yaml
@@ -40,9 +40,6 @@ class Limits(_Group, frozen=True, kw_only=True):
     query_seconds: Annotated[float, Meta(gt=0, description="How long an SQL query may run.")] = 30.0
     query_memory_bytes: Annotated[Size, Meta(description="Memory of one server's SQL queries.")] = 1 << 30
     series: Annotated[Size, Meta(description="Most different series that are kept.")] = 1_000_000
-    disk_floor_bytes: Annotated[
-        int, Meta(ge=0, description="Free disk space below which ingest is answered Busy; questions go on.")
-    ] = 256 << 20
 
 
 class Retention(_Group, frozen=True, kw_only=True):
@@ -92,6 +89,9 @@ class Settings(_Group, frozen=True, kw_only=True):
         Literal["wall", "events"],
         Meta(description="What rules take for now: this machine's time, or the newest prediction's."),
     ] = "wall"
+    disk_floor_bytes: Annotated[
+        int, Meta(ge=0, description="Free disk space below which ingest is answered Busy; questions go on.")
+    ] = 256 << 20
     self_sampling: Annotated[bool, Meta(description="Whether the server samples itself, its process and host.")] = True
     limits: Annotated[Limits, Meta(description=Limits.__doc__)] = Limits()
     retention: Annotated[Retention, Meta(description=Retention.__doc__)] = Retention()
@@ -102,6 +102,17 @@ class Settings(_Group, frozen=True, kw_only=True):
     def folder(self) -> Path:
         """The data folder."""
         return Path(self.data)
+
+    @property
+    def address(self) -> str:
+        """Where this server is reached, as notifications say it."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return self.link or f"http://{host}:{self.port}/"
+
+    @property
+    def channels(self) -> list[dict[str, Json]]:
+        """The settings of the channels."""
+        return cast("list[dict[str, Json]]", self.alerts.channels)
 
 
 Option = str | int | Path | None
@@ -159,39 +170,59 @@ def _place(places: Mapping[str, str], key: str) -> str:
     return places.get(key, "settings")
 
 
+def parse(text: str, name: str = FILE) -> Settings:
+    """Gives the settings in a text.
+
+    Args:
+        text: YAML.
+        name: of its file, for messages.
+
+    Raises:
+        BadInput: as for `load`.
+
+    >>> parse("port: 7301").port
+    7301
+    """
+    return _convert(*_tree(text, name))
+
+
 def _file(file: Path | None) -> tuple[dict[str, Json], dict[str, str]]:
     path = file or Path(FILE)
     if file is None and not path.exists():
         return {}, {}
     try:
-        text = path.read_text(encoding="utf-8")
-        node = yaml.compose(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        return _tree(path.read_text(encoding="utf-8"), str(path))
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(f"{path}: cannot be read: {error}") from None
-    except yaml.YAMLError as error:
+
+
+def _tree(text: str, name: str) -> tuple[dict[str, Json], dict[str, str]]:
+    try:
+        node = yaml.compose(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except (yaml.YAMLError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
-        where = f"{path}:{mark.line + 1}" if mark else f"{path}"
+        where = f"{name}:{mark.line + 1}" if mark else name
         raise BadInput(f"{where}: not YAML: {getattr(error, 'problem', None) or 'unreadable'}") from None
     if node is None:
         return {}, {}
-    walk = _Walk(path)
+    walk = _Walk(name)
     tree = walk.value(node, "", Settings)
     if not isinstance(tree, dict):
-        raise BadInput(f"{path}:1: expected keys and values", hint="For example `port: 7300`.")
+        raise BadInput(f"{name}:1: expected keys and values", hint="For example `port: 7300`.")
     return tree, walk.places
 
 
 class _Walk:
     """Turns YAML nodes into plain values and remembers the line of every key."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, name: str) -> None:
         self.places: dict[str, str] = {}
-        self._path = path
+        self._name = name
         self._left = _NODES
         self._scalars = yaml.SafeLoader("")
 
     def value(self, node: yaml.Node, key: str, kind: object) -> Json:
-        where = f"{self._path}:{node.start_mark.line + 1}"
+        where = f"{self._name}:{node.start_mark.line + 1}"
         self.places.setdefault(key, where)
         self._left -= 1
         if self._left < 0:
@@ -208,7 +239,7 @@ class _Walk:
         found: dict[str, Json] = {}
         for name_node, value_node in node.value:
             name = str(name_node.value)
-            where = f"{self._path}:{name_node.start_mark.line + 1}"
+            where = f"{self._name}:{name_node.start_mark.line + 1}"
             if known and name not in known:
                 raise _unknown(where, f"{key}.{name}".lstrip("."), name, known)
             if name in found:

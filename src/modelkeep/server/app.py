@@ -1,0 +1,124 @@
+"""The whole server as one ASGI application: every route in one table, behind one door."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from modelkeep._version import __version__
+from modelkeep.core.errors import Error, Unreachable
+from modelkeep.server import answers, prometheus
+from modelkeep.server.api import Api
+from modelkeep.server.backup import Backup
+from modelkeep.server.crew import Crew
+from modelkeep.server.door import Door
+from modelkeep.server.ingest import Ingest
+from modelkeep.server.routes import Routes
+from modelkeep.wire.form import forms
+
+if TYPE_CHECKING:
+    from modelkeep.server.house import House
+
+DECODERS: Final = 4
+"""Threads that decode bodies."""
+WELCOME: Final = f"""modelkeep {__version__}
+
+Send records to /api/v1/ingest (SDK) or /api/v1/predictions (JSON).
+Ask /api/v1/models, /api/v1/quality, /api/v1/drift, /api/v1/alerts; PromQL at /api/v1/query; SQL at /api/v1/sql.
+The routes are described at /openapi.json and in docs/reference/http.md; this server's state is at /api/v1/status.
+"""
+
+
+class App:
+    """The ASGI application of one house.
+
+    Args:
+        house: open, started or not.
+    """
+
+    def __init__(self, house: House) -> None:
+        limits = house.settings.limits
+        self.routes: Final = Routes()
+        self._house = house
+        self._asking = Crew("query", limits.queries, waiting=4 * limits.queries)
+        self._decoding = Crew("decode", DECODERS, waiting=limits.requests)
+        self.door: Final = Door(
+            self.routes,
+            house.tokens,
+            house.own,
+            host=house.settings.host,
+            hosts=house.settings.hosts,
+            requests=limits.requests,
+            seconds=limits.body_seconds,
+        )
+        self.ingest: Final = Ingest(
+            forms=forms(),
+            journal=house.journal,
+            clocks=house.clocks,
+            own=house.own,
+            limits=limits,
+            gate=house,
+            crew=self._decoding,
+        )
+        for path in forms():
+            self.routes.add("POST", path, "ingest", self.ingest)
+        prometheus.add(self.routes, house, self._asking)
+        self.api: Final = Api(house, self.routes, self._asking, self.door.look_again)
+        self.routes.add("GET", "/api/v1/backup", "admin", Backup(house))
+        self.routes.add("GET", "/openapi.json", "read", self._openapi())
+        self.routes.add("GET", "/", "read", _text(WELCOME))
+        self.routes.add("GET", "/healthz", "none", _live)
+        self.routes.add("GET", "/readyz", "none", self._ready)
+        house.own.read(self._figures)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.door(scope, receive, send)
+
+    def close(self) -> None:
+        """Waits for the threads."""
+        self._asking.close()
+        self._decoding.close()
+
+    def _figures(self) -> list[tuple[str, dict[str, str], float]]:
+        return [
+            ("modelkeep_ingest_waiting", {}, self.ingest.waiting),
+            ("modelkeep_query_waiting", {}, self._asking.busy),
+        ]
+
+    def _openapi(self) -> ASGIApp:
+        async def page(scope: Scope, receive: Receive, send: Send) -> None:
+            await answers.json(send, self.api.openapi())
+
+        return page
+
+    async def _ready(self, scope: Scope, receive: Receive, send: Send) -> None:
+        why = self._house.closed()
+        if not why:
+            status = await asyncio.to_thread(self._house.journal.status)
+            why = "the disk is full" if status.busy else ""
+        if why:
+            await answers.error(send, _unready(why), scope["path"])
+        else:
+            await answers.json(send, b'{"ready":true}')
+
+
+def _unready(why: str) -> Error:
+    return Unreachable(f"no records are taken now: {why}", hint="Try again in a moment.")
+
+
+def _text(text: str) -> ASGIApp:
+    async def page(scope: Scope, receive: Receive, send: Send) -> None:
+        await answers.answer(send, text.encode(), status=200, media_type=b"text/plain; charset=utf-8")
+
+    return page
+
+
+async def _live(scope: Scope, receive: Receive, send: Send) -> None:
+    await answers.json(send, b'{"alive":true}')
+
+
+def app(house: House) -> App:
+    """Gives the ASGI application of a house."""
+    return App(house)

@@ -1,0 +1,208 @@
+"""The house: everything a server owns, built in order, started, watched and stopped."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Final
+
+from modelkeep.alerts.alerts import Alerts
+from modelkeep.alerts.channel import open_channels
+from modelkeep.alerts.outbound import Outbound
+from modelkeep.alerts.rules import RuleGroup, default_rules, load_rules
+from modelkeep.core.clock import SECOND, Clock, Events, Wall
+from modelkeep.core.errors import Error
+from modelkeep.core.times import duration_ns
+from modelkeep.metrics.promql.evaluate import PromQL
+from modelkeep.quality.quality import Quality
+from modelkeep.server.ingest import Clocks
+from modelkeep.server.own import Own
+from modelkeep.server.pause import Pausable
+from modelkeep.server.rounds import Round
+from modelkeep.server.sampling import Sampling
+from modelkeep.server.settings import Settings, durations
+from modelkeep.store.engines.rows import Rows
+from modelkeep.store.engines.series import Series
+from modelkeep.store.engines.text import Text
+from modelkeep.store.entries import Entries
+from modelkeep.store.feed import Feed
+from modelkeep.store.journal import Journal
+from modelkeep.store.releases import Releases
+from modelkeep.store.tokens import Tokens
+
+log: Final = logging.getLogger(__name__)
+
+OWN_WRITES_S: Final = 2.0
+"""How long a question waits for what was acknowledged before it."""
+_CATCH_UP_S: Final = 30.0
+_HISTORY_S: Final = 3600.0
+
+
+class House:
+    """Everything a server owns.
+
+    Args:
+        settings: what it is told.
+        wall: this machine's clock.
+
+    Raises:
+        Conflict: another server has the data folder.
+        BadInput: a rule file, channel or setting is wrong.
+    """
+
+    def __init__(self, settings: Settings, *, wall: Clock | None = None) -> None:
+        self.settings: Final = settings
+        self.folder: Final[Path] = settings.folder
+        self.wall: Final[Clock] = wall or Wall()
+        self.own: Final = Own()
+        self.watermark: Final = Events() if settings.clock == "events" else None
+        self.clocks: Final = Clocks(self.wall, self.watermark)
+        self.settled: Final = Events() if self.watermark is not None else None
+        self.upkeep: Final = threading.Lock()
+        self.started_ns = self.wall.now_ns()
+        self.evaluated_ns = 0
+        self._why = "starting"
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with ExitStack() as opened:
+            self._open(opened)
+            self._opened = opened.pop_all()
+        self._rounds = self._make_rounds()
+
+    @property
+    def clock(self) -> Clock:
+        """The active clock: the wall, or the newest prediction."""
+        return self.watermark or self.wall
+
+    def closed(self) -> str:
+        """Why no records are taken; empty when they are."""
+        return self._why
+
+    # --- building ---
+
+    def _open(self, opened: ExitStack) -> None:
+        settings, folder = self.settings, self.folder
+        self.journal = opened.enter_context(
+            closing(Journal(folder / "journal", clock=self.wall, reserve_bytes=settings.disk_floor_bytes))
+        )
+        self.entries = opened.enter_context(closing(Entries(folder / "entries.db")))
+        self.tokens = opened.enter_context(closing(Tokens(self.entries, self.wall)))
+        self._open_readers(opened)
+        self.promql = PromQL([self.series, self.quality.series])
+        self.alerts = Alerts(
+            self.entries,
+            self.promql,
+            rules=self._rules(),
+            channels=open_channels(settings.channels, Outbound(allow=tuple(settings.alerts.allow))),
+            route=settings.alerts.route,
+            events_clock=self.settled or self.wall,
+            wall=self.wall,
+            link=settings.address,
+        )
+        self.sampling = Sampling(self)
+
+    def _open_readers(self, opened: ExitStack) -> None:
+        folder, kept, limits = self.folder, durations(self.settings), self.settings.limits
+        clock = self.clock
+        self.rows = opened.enter_context(
+            closing(Rows(folder / "rows", clock=clock, retention=kept, memory_limit_bytes=limits.query_memory_bytes))
+        )
+        self.series = opened.enter_context(
+            closing(Series(folder / "series", clock=clock, retention_ns=kept["sample"], max_series=limits.series))
+        )
+        self.text = opened.enter_context(closing(Text(folder / "text", clock=clock, retention_ns=kept["log"])))
+        self.quality = opened.enter_context(
+            closing(Quality(folder / "quality", window_ns=duration_ns(self.settings.quality.window)))
+        )
+        self.releases = opened.enter_context(closing(Releases(self.entries)))
+        readers = (self.rows, self.series, self.text, self.quality, self.releases)
+        self.readers = [Pausable(reader) for reader in readers]
+        self.feeds = {reader.name: Feed(self.journal, reader) for reader in self.readers}
+
+    def _rules(self) -> list[RuleGroup]:
+        own = default_rules() if self.settings.alerts.defaults else []
+        return [*own, *load_rules(self.settings.alerts.rules)]
+
+    def _make_rounds(self) -> list[Round]:
+        every = duration_ns(self.settings.alerts.every) / SECOND
+        rounds = [
+            Round("rules", every, self.evaluate, self.own),
+            Round("outbox", 1.0, self.alerts.deliver, self.own),
+            Round("upkeep", 60.0, self.keep_up, self.own),
+            Round("history", _HISTORY_S, self._forget, self.own),
+        ]
+        if self.settings.self_sampling:
+            rounds.append(Round("sampling", 10.0, self.sampling.keep, self.own))
+        return rounds
+
+    # --- living ---
+
+    def start(self) -> None:
+        """Brings the readers up to date and opens for records."""
+        if cut := self.journal.recovered.cut_bytes:
+            log.warning("the journal ended in an unfinished entry: %d bytes were cut off", cut)
+        self._learn_time()
+        for feed in self.feeds.values():
+            feed.start()
+        if not self.caught_up(timeout_s=_CATCH_UP_S):
+            log.warning("readers are still reading the journal; answers may lack the newest records for a while")
+        self._learn_time()
+        for round_ in self._rounds:
+            round_.start()
+        self._why = ""
+
+    def stop(self) -> None:
+        """Takes no more records, seals what the readers have, and lets go of everything."""
+        self._why = "the server is stopping"
+        for round_ in self._rounds:
+            round_.stop()
+        self.caught_up(timeout_s=_CATCH_UP_S)
+        for feed in self.feeds.values():
+            feed.stop(seal=True)
+        self._opened.close()
+
+    def caught_up(self, *names: str, timeout_s: float = OWN_WRITES_S) -> bool:
+        """Waits until readers have applied what was on disk when this was called.
+
+        Args:
+            names: which readers; none means all.
+            timeout_s: the longest wait for all of them.
+
+        Returns: whether they have.
+        """
+        seq, end = self.journal.last(), time.monotonic() + timeout_s
+        feeds = [self.feeds[name] for name in names] if names else list(self.feeds.values())
+        return all(feed.wait(seq, max(0.0, end - time.monotonic())) for feed in feeds)
+
+    def evaluate(self) -> int:
+        """Brings the rules up to the clock; with the clock of events never beyond what the readers have applied."""
+        now_ns = self.clock.now_ns()
+        if self.settled is not None and self.caught_up("series", "quality", timeout_s=_CATCH_UP_S):
+            self.settled.advance(now_ns)
+        changes = self.alerts.evaluate()
+        self.own.add("modelkeep_alert_transitions_total", changes)
+        self.evaluated_ns = self.settled.now_ns() if self.settled is not None else now_ns
+        return changes
+
+    def keep_up(self) -> None:
+        """Compacts and forgets what is beyond its retention."""
+        with self.upkeep:
+            self.rows.compact()
+            self.rows.expire()
+            self.text.expire()
+
+    def _forget(self) -> None:
+        self.alerts.expire(self.wall.now_ns() - durations(self.settings)["prediction"])
+
+    def _learn_time(self) -> None:
+        """With the clock of events: the newest prediction that is known is now."""
+        if self.watermark is None:
+            return
+        try:
+            newest = [version.last_ns for model in self.quality.models() for version in model.versions]
+        except Error as error:
+            log.warning("the newest prediction is not known yet: %s", error)
+            return
+        self.watermark.advance(max(newest, default=0))
