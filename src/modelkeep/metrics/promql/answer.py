@@ -2,55 +2,100 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterator, Sequence
+from typing import Final
 
+import numpy as np
 import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
 
+from modelkeep.core.series import Labels
 from modelkeep.core.shapes import Json
-from modelkeep.metrics.promql.result import Result, is_stale
+from modelkeep.metrics.promql.notation import number
+from modelkeep.metrics.promql.result import Result, Times, Values, is_stale
+from modelkeep.metrics.promql.values import dense
+
+_AT_ONCE: Final = 1_000_000
 
 
 def answer(result: Result) -> dict[str, Json]:
     """Gives the `data` object of Prometheus' answer.
 
-    >>> import numpy as np
     >>> answer(Result("scalar", [()], np.array([1_500_000_000]), np.array([[2.0]])))
     {'resultType': 'scalar', 'result': [1.5, '2']}
     """
-    seconds = [at / 1e9 for at in (result.times // 1_000_000 * 1_000_000).tolist()]
-    if result.kind == "string":
-        return {"resultType": "string", "result": [seconds[0], result.text]}
-    if result.kind == "scalar":
-        return {"resultType": "scalar", "result": [seconds[0], number(result.values[0, 0])]}
-    rows: list[Json] = []
-    for labels, values, gone in zip(result.labels, result.values, is_stale(result.values), strict=True):
-        points: list[Json] = [
-            [at, number(value)]
-            for at, value, away in zip(seconds, values.tolist(), gone.tolist(), strict=True)
-            if not away
-        ]
-        if result.kind == "vector":
-            rows.append({"metric": dict(labels), "value": points[0]})
-        else:
-            rows.append({"metric": dict(labels), "values": points})
-    return {"resultType": result.kind, "result": rows}
+    found: dict[str, Json] = orjson.loads(_data(result))
+    return found
 
 
 def answer_json(result: Result) -> bytes:
-    """Gives the whole answer, status and data, as JSON."""
-    return orjson.dumps({"status": "success", "data": answer(result)})
+    """Gives the whole answer, status and data, as JSON.
 
-
-def number(value: float) -> str:
-    """Gives a float as Prometheus writes it: the shortest text that reads back as the same number.
-
-    >>> number(1.0), number(float("nan")), number(float("-inf")), number(1e21), number(1e-7)
-    ('1', 'NaN', '-Inf', '1e+21', '1e-07')
+    >>> answer_json(Result("vector", [(("a", "b"),)], np.array([0]), np.array([[0.1]])))
+    b'{"status":"success","data":{"resultType":"vector","result":[{"metric":{"a":"b"},"value":[0,"0.1"]}]}}'
     """
-    if math.isnan(value):
-        return "NaN"
-    if math.isinf(value):
-        return "+Inf" if value > 0 else "-Inf"
-    if value == int(value) and abs(value) < 1e15:
-        return "-0" if value == 0 and math.copysign(1, value) < 0 else str(int(value))
-    return repr(float(value))
+    return b'{"status":"success","data":%b}' % _data(result)
+
+
+def _data(result: Result) -> bytes:
+    if result.kind == "string":
+        inside = b"[%b,%b]" % (seconds(int(result.times[0])).encode(), orjson.dumps(result.text))
+    elif result.kind == "scalar":
+        inside = next(_points(result.times, result.values))
+    else:
+        inside = b"[%b]" % b",".join(_rows(result))
+    return b'{"resultType":"%b","result":%b}' % (result.kind.encode(), inside)
+
+
+def _rows(result: Result) -> Iterator[bytes]:
+    if result.kind == "vector":
+        yield from _written(result.labels, b'"value":%b', _points(result.times, result.values))
+        return
+    yield from _written(result.labels, b'"values":[%b]', _points(result.times, result.values))
+    for block in dense(result.blocks):
+        yield from _written(block.labels, b'"values":[%b]', _points(block.times, block.values))
+
+
+def _written(labels: Sequence[Labels], form: bytes, points: Iterator[bytes]) -> Iterator[bytes]:
+    for one, some in zip(labels, points, strict=True):
+        yield b'{"metric":%b,%b}' % (orjson.dumps(dict(one)), form % some)
+
+
+def seconds(at_ns: int) -> str:
+    """Gives a time as seconds, with three decimals when it has any.
+
+    >>> seconds(1_500_000_000), seconds(2_000_000_000), seconds(-1_000_000)
+    ('1.500', '2', '-0.001')
+    """
+    whole, rest = divmod(abs(at_ns) // 1_000_000, 1000)
+    sign = "-" if at_ns <= -1_000_000 else ""
+    return f"{sign}{whole}.{rest:03d}" if rest else f"{sign}{whole}"
+
+
+def _points(times: Times, values: Values) -> Iterator[bytes]:
+    """Gives the points of each row, joined by commas."""
+    opened = pa.array([f'[{seconds(at)},"' for at in times.tolist()], pa.string())
+    at_once = max(1, _AT_ONCE // max(1, len(times)))
+    for begin in range(0, len(values), at_once):
+        part = np.ascontiguousarray(values[begin : begin + at_once])
+        there = ~is_stale(part)
+        columns = np.broadcast_to(np.arange(len(times)), part.shape)[there]
+        closed = pa.scalar('"]')
+        points = pc.call_function(
+            "binary_join_element_wise", [pc.call_function("take", [opened, columns]), _texts(part[there]), closed, ""]
+        )
+        stops = np.concatenate(([0], np.cumsum(there.sum(axis=1)))).astype(np.int32)
+        rows = pc.call_function("binary_join", [pa.ListArray.from_arrays(stops.tolist(), points), ","])
+        yield from (row.encode() for row in rows.to_pylist())
+
+
+def _texts(values: Values) -> pa.Array[pa.Scalar[pa.StringType]]:
+    """Gives numbers as `notation.number` writes them; the ordinary ones all at once."""
+    texts = pc.cast(pa.array(values), pa.string())
+    size = np.abs(values)
+    odd = ~(((size >= 1e-6) & (size < 1e14)) | (size == 0))
+    if odd.any():
+        mended = pa.array([number(value) for value in values[odd].tolist()], pa.string())
+        texts = pc.call_function("replace_with_mask", [texts, pa.array(odd), mended])
+    return texts

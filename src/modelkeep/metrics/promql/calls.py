@@ -55,6 +55,8 @@ def _timestamp(given: Arguments) -> Vector:
 
 
 def _missing(node: ast.Expr, there: Mask) -> Vector:
+    while isinstance(node, ast.ParenExpr):
+        node = node.expr
     selector = node.vector_selector if isinstance(node, ast.MatrixSelector) else node
     labels = relabel.absent_labels(matchers(selector)) if isinstance(selector, ast.VectorSelector) else ()
     return Vector([labels], np.ones((1, len(there))), ~there[None, :])
