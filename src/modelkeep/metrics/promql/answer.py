@@ -90,7 +90,7 @@ def _points(times: Times, values: Values) -> Iterator[bytes]:
         yield from (row.encode() for row in rows.to_pylist())
 
 
-def _texts(values: Values) -> pa.Array[pa.Scalar[pa.StringType]]:
+def _texts(values: Values) -> pa.Array[pa.Scalar[pa.lib.StringType]]:
     """Gives numbers as `notation.number` writes them; the ordinary ones all at once."""
     texts = pc.cast(pa.array(values), pa.string())
     size = np.abs(values)
