@@ -60,7 +60,7 @@ class Waiting(msgspec.Struct):
 
 class _State(msgspec.Struct):
     versions: list[Version] = []
-    names: list[str] = ["(other)"]
+    names: list[str] = msgspec.field(default_factory=lambda: ["(other)"])
     counts: dict[str, int] = {}
     waiting: list[Waiting] = []
     references: int = 0

@@ -39,7 +39,6 @@ from modelkeep.quality.tally import (
     SCORES,
     SECONDS,
     TIMED,
-    TRAFFIC,
     USABLE,
     Rows,
     Tally,
@@ -137,16 +136,16 @@ class Intake:
         minutes = _bucket(moments, MINUTE)
         failed = columns.present("error")
         tally.counts["predictions"] += len(minutes)
-        tally.add(TRAFFIC, version.group, minutes, REQUESTS)
-        tally.add(TRAFFIC, version.group, minutes[failed], ERRORS)
+        tally.add_traffic(version.group, minutes, REQUESTS)
+        tally.add_traffic(version.group, minutes[failed], ERRORS)
         tally.add(OUTCOME, version.group, _bucket(moments, HOUR), PREDICTIONS)
         tally.add(OUTCOME, version.group, _bucket(moments, HOUR)[failed], FAILED)
         seconds = columns.numbers("latency_ns") / 1e9
         timed = np.isfinite(seconds) & (seconds >= 0)
         seconds, minutes = seconds[timed], minutes[timed]
-        tally.add(TRAFFIC, version.group, minutes, TIMED)
-        tally.add(TRAFFIC, version.group, minutes, SECONDS, seconds)
-        tally.add(TRAFFIC, version.group, minutes, LATENCY + slots(seconds))
+        tally.add_traffic(version.group, minutes, TIMED)
+        tally.add_traffic(version.group, minutes, SECONDS, seconds)
+        tally.add_traffic(version.group, minutes, LATENCY + slots(seconds))
 
     def _guessed(self, tally: Tally, version: Version, columns: Columns, rows: Rows) -> None:
         usable = np.isfinite(rows["guess"])
@@ -179,7 +178,7 @@ class Intake:
         usable = self._outcomes.usable(rows[at], version)
         tally.counts["unusable"] += int((~usable).sum())
         tally.counts["labels"] += len(at)
-        tally.add(TRAFFIC, version.group, rows["minute"][at].astype(np.int64), LABELS)
+        tally.add_traffic(version.group, rows["minute"][at].astype(np.int64), LABELS)
         counted = at[usable]
         rows["state"][counted] |= COUNTED
         self._outcomes.add(tally, [ids[one] for one in counted], rows[counted], version, sign=1.0)
@@ -265,9 +264,9 @@ class Intake:
             here = found & (rows["state"] & PREDICTED > 0)
             for place in np.unique(rows["version"][here]):
                 minutes = said.minutes[here & (rows["version"] == place)]
-                tally.add(TRAFFIC, self._catalogue.versions[place].group, minutes, cell)
+                tally.add_traffic(self._catalogue.versions[place].group, minutes, cell)
             known |= here
-        tally.add(TRAFFIC, group(model, ""), said.minutes[~known], cell)
+        tally.add_traffic(group(model, ""), said.minutes[~known], cell)
         self._commit(tally)
 
     def _commit(self, tally: Tally) -> None:

@@ -171,7 +171,7 @@ class Profiles:
         """How much data stands behind each window."""
         total = float(self.reference.sum())
         if self.edges is None:
-            return Sample(total, self.rows, len(self.reference), 0.0)
+            return Sample(total, self.rows, int(np.count_nonzero(self.reference)) + 1, 0.0)
         height = np.sqrt(self.expected * (1 - self.expected))
         mean = height[:-1] if self.discrete else (height[1:] + height[:-1]) / 2
         return Sample(total, self.rows, 0, float(mean @ np.diff(self.edges)) / self.scale)

@@ -37,6 +37,7 @@ COUNTED: Final = 4
 OUTCOME: Final = "outcome"
 CONFUSION: Final = "confusion"
 TRAFFIC: Final = "traffic"
+TRAFFIC_HOURS: Final = "traffic_hours"
 PRESENCE: Final = "presence"
 PROFILE: Final = "profile"
 
@@ -49,7 +50,7 @@ sum of their guesses, from 5000 on the histogram of all scores."""
 
 REQUESTS, ERRORS, SECONDS, TIMED, LABELS, FEEDBACK, ENGAGEMENT = range(7)
 LATENCY: Final = 100
-"""Cells of `traffic` by minute; from 100 on the histogram of the latency."""
+"""Cells of `traffic` by minute and of `traffic_hours` by hour; from 100 on the histogram of the latency."""
 
 TOTAL, SQUARES = 6, 7
 """Cells of `presence` by hour: 0-5 rows per state of `profile`, then sum and sum of squares of the finite numbers."""
@@ -72,6 +73,11 @@ class Tally:
     def add(self, table: str, group: str, bucket: Ints, index: Ints | int, value: Floats | float = 1.0) -> None:
         """Adds to cells that have no day."""
         self.add_known(table, group, bucket, np.zeros(len(bucket), np.int64), index=index, value=value)
+
+    def add_traffic(self, group: str, minutes: Ints, index: Ints | int, value: Floats | float = 1.0) -> None:
+        """Adds to a minute and to its hour."""
+        self.add(TRAFFIC, group, minutes, index, value)
+        self.add(TRAFFIC_HOURS, group, minutes // 60, index, value)
 
     def add_known(
         self, table: str, group: str, bucket: Ints, day: Ints, *, index: Ints | int, value: Floats | float = 1.0
