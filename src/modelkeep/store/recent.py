@@ -76,7 +76,7 @@ def _owner(part: Part) -> tuple[Stream, Whose]:
 
 def _closed(stream: Stream, opened: _Open) -> Run:
     plain = opened.schema.remove_metadata()
-    table = pa.Table.from_batches([batch.cast(plain) for batch in opened.batches], schema=plain)
+    table = pa.Table.from_batches([batch.replace_schema_metadata(None) for batch in opened.batches], schema=plain)
     lengths = np.array([batch.num_rows for batch in opened.batches])
     firsts = np.repeat(np.cumsum(lengths) - lengths, lengths)
     seqs, rows, received = (
@@ -102,11 +102,12 @@ class Recent:
         self.rows = sum(table.num_rows for table in tables)
 
     def add(self, table: pa.Table) -> None:
-        """Takes rows; small tables are joined, so that many small batches do not make many chunks."""
+        """Takes rows; small tables of like size are joined, so that many small batches do not make many chunks."""
         self.rows += table.num_rows
-        if self._tables and self._tables[-1].num_rows < _SMALL:
-            table = joined([self._tables.pop(), table]).combine_chunks()
         self._tables.append(table)
+        while len(self._tables) > 1 and self._tables[-2].num_rows <= min(_SMALL, 2 * self._tables[-1].num_rows):
+            last = [self._tables.pop(), self._tables.pop()]
+            self._tables.append(joined(last[::-1]).combine_chunks())
 
     def table(self) -> pa.Table:
         """Gives all rows."""

@@ -8,17 +8,20 @@ from pathlib import Path
 from typing import Final
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 
 from modelkeep.core.errors import BadInput
 from modelkeep.store import views
-from modelkeep.store.columns import PER_MODEL, Stream, Types
+from modelkeep.store.columns import PER_MODEL, Stream, Types, whole
 from modelkeep.store.manifest import Sealed
 from modelkeep.store.sql import Value, answered
 
 _TIMEOUT_S: Final = 600.0
 _UNSHOWN: Final = frozenset({"time", "seq", "row"})
 _BY_ID: Final = frozenset({"prediction", "fact"})
+
+_PLACE: Final = '"at" AS "at ", seq AS "seq ", row AS "row "'
 
 LATEST: Final = (
     "SELECT * EXCLUDE (seq, row, time) FROM ({rows}) QUALIFY row_number() OVER"
@@ -48,7 +51,7 @@ class Moment:
     ) -> views.Relation:
         """Gives the relation of one kind, over the files that `keep` wants."""
         found: dict[Stream, list[Sealed]] = {stream: [] for stream in self.recent if stream.kind == kind}
-        for file in self.files:
+        for file in sorted(self.files, key=lambda file: (file.from_ns, file.from_seq)):
             if file.kind == kind:
                 kept = found.setdefault(Stream(kind, file.model), [])
                 if keep is None or keep(file):
@@ -108,12 +111,25 @@ def scanned(
         raise BadInput(
             f"no {wanted.kind} has a column {unknown[0]!r}", hint=f"There are: {', '.join(relation.columns)}."
         )
-    order = "DESC" if wanted.newest_first else "ASC"
     picked = ", ".join(map(views.name, shown)) or "NULL"
-    query = f'SELECT {picked} FROM ({rows}) ORDER BY "at" {order}, seq {order}, row {order}'
-    if wanted.limit is not None:
-        query += f" LIMIT {max(0, int(wanted.limit))}"
+    if wanted.limit is None:
+        found = answered(
+            cursor, f"SELECT {picked}, {_PLACE} FROM ({rows})", parameters, timeout_s=_TIMEOUT_S, most_bytes=None
+        )
+        return _ordered(found, newest_first=wanted.newest_first).select(range(found.num_columns - 3))
+    order = ", ".join(f"{column} {'DESC' if wanted.newest_first else 'ASC'}" for column in ('"at"', "seq", "row"))
+    query = f"SELECT {picked} FROM ({rows}) ORDER BY {order} LIMIT {max(0, int(wanted.limit))}"
     return answered(cursor, query, parameters, timeout_s=_TIMEOUT_S, most_bytes=None)
+
+
+def _ordered(found: pa.Table, *, newest_first: bool) -> pa.Table:
+    """Gives rows by their last three columns, time, entry and row; files mostly have them in order already."""
+    at, seq, row = (whole(found.column(found.num_columns - left)) for left in (3, 2, 1))
+    later = np.diff(at)
+    if newest_first or np.any(later < 0) or np.any(np.diff(seq)[later == 0] < 0):
+        order = np.lexsort((row, seq, at))
+        return found.take(order[::-1] if newest_first else order)
+    return found
 
 
 def latest(cursor: duckdb.DuckDBPyConnection, moment: Moment, wanted: Wanted) -> pa.Table:
