@@ -8,7 +8,7 @@ import time
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -20,9 +20,12 @@ if TYPE_CHECKING:
     from modelkeep.cli.client import Client
 
 
+DAY: Final = click.DateTime(["%Y-%m-%d"])
+
+
 @click.command()
-@click.option("--from", "start", default="2013-03-01", show_default=True, type=click.DateTime(["%Y-%m-%d"]))
-@click.option("--to", "end", default="2013-12-31", show_default=True, type=click.DateTime(["%Y-%m-%d"]))
+@click.option("--from", "start", default="2013-03-01", show_default=True, type=DAY, help="First day served.")
+@click.option("--to", "end", default="2013-12-31", show_default=True, type=DAY, help="Last day served.")
 @click.option(
     "--seconds", type=click.FloatRange(0, 3600), default=90.0, show_default=True, help="How long it shall take."
 )
