@@ -29,6 +29,7 @@ class Receiver:
         self.faults: list[str] = []
         self.answers: list[Answer] = []
         self.largest_bytes = 1 << 30
+        self.poison = b""
         self.headers: list[dict[str, str]] = []
         self.silent = threading.Event()
         self._tokens: set[str] = set()
@@ -94,6 +95,8 @@ class Receiver:
                 return 404, {}, b""
             if headers.get("Content-Encoding") == "deflate":
                 data = zlib.decompress(data)
+            if self.poison and self.poison in data:
+                return 500, {}, b""
             if len(data) > self.largest_bytes:
                 return 413, {}, b'{"error": {"name": "BadInput", "message": "too large", "hint": "Send less."}}'
             try:
@@ -116,7 +119,7 @@ class Receiver:
 
     @property
     def ids(self) -> list[str]:
-        return [id for part in self.predictions for id in part.ids]
+        return [one for part in self.predictions for one in part.ids]
 
     @property
     def facts(self) -> list[dict[str, object]]:
@@ -138,10 +141,10 @@ class Receiver:
         """Every prediction as one dict."""
         found: list[dict[str, object]] = []
         for part in self.predictions:
-            for row, id in enumerate(part.ids):
+            for row, one in enumerate(part.ids):
                 found.append(
                     {
-                        "id": id,
+                        "id": one,
                         "model": part.model,
                         "version": part.version,
                         "at": part.at[row],

@@ -338,12 +338,12 @@ def test_any_values_arrive_as_something_and_nothing_raises(rows) -> None:
     try:
         client.reset()
         single = 0
-        for features, prediction, score, id, version in rows:
-            made = mk.log_prediction("m", features, prediction, score=score, id=id, version=version)
+        for features, prediction, score, identity, version in rows:
+            made = mk.log_prediction("m", features, prediction, score=score, id=identity, version=version)
             single += isinstance(made, str)
-            mk.truth(id, prediction, source=str(version))
-            mk.feedback(id, features=features)
-            mk.event(str(version), id, properties=features)
+            mk.truth(identity, prediction, source=str(version))
+            mk.feedback(identity, features=features)
+            mk.event(str(version), identity, properties=features)
             mk.log_prediction(str(version), {"a": prediction}, True)
         assert mk.flush(20)
         lost = client.here().dropped
@@ -369,7 +369,7 @@ def test_threads_lose_nothing(sending) -> None:
     for thread in threads:
         thread.join()
     assert mk.flush(20)
-    assert sorted(sending.ids) == sorted(id for mine in made for id in mine)
+    assert sorted(sending.ids) == sorted(one for mine in made for one in mine)
 
 
 def test_without_a_server_calls_only_make_ids() -> None:

@@ -29,15 +29,12 @@ frame = pandas.DataFrame({"income": range(1000)})
 mk.log_prediction("credit", frame, frame["income"] < 10, score=numpy.where(frame["income"] > 10, 0.25, 0.75))
 """
 
-NOTEBOOK = (
-    """
-cells = [%r, "for number in range(500): predict({'income': number})", "for number in range(500): predict({'income': number})"]
-space = {"__name__": "__main__"}
+NOTEBOOK = f"""
+cells = [{THREE_LINES!r}] + ["for number in range(500): predict({{'income': number}})"] * 2
+space = {{"__name__": "__main__"}}
 for cell in cells:
     exec(compile(cell, "<cell>", "exec"), space)
 """
-    % THREE_LINES
-)
 
 FASTAPI = (
     THREE_LINES

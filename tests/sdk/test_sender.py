@@ -121,6 +121,20 @@ def test_what_is_too_large_is_parted(sending) -> None:
     assert client.here().dropped == {"too_large": 1}
 
 
+def test_what_the_server_cannot_take_lets_the_others_pass(sending, monkeypatch) -> None:
+    monkeypatch.setattr(sender, "_BACKOFF_S", 0.001)
+    monkeypatch.setattr(sender, "_LONGEST_S", 0.002)
+    sending.poison = b"poison"
+    mk.log_prediction("m", {"a": "poison"}, 1, id="bad")
+    assert not mk.flush(0.5)
+    made = log(range(10))
+    until(lambda: sending.ids == made)
+    sending.poison = b""
+    assert mk.flush(10)
+    assert sending.ids == [*made, "bad"]
+    assert not client.here().dropped
+
+
 def test_a_reference_that_is_too_large_is_thinned(sending) -> None:
     sending.largest_bytes = 20_000
     mk.reference("m", "1", {"a": [float(number) for number in range(8192)]})

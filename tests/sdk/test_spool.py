@@ -169,7 +169,7 @@ def test_a_disk_that_takes_nothing_says_so_and_holds_no_half(tmp_path: Path) -> 
 def test_memory_is_the_same_queue() -> None:
     lost = Lost()
     spool = MemorySpool(100, lost)
-    for number in range(40):
+    for _ in range(40):
         spool.append(Package(b"x" * 10, "identity", 1))
     assert lost == {"spool_quota": 30}
     spool.head()

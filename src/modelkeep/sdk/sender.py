@@ -26,7 +26,9 @@ _BACKOFF_S: Final = 0.5
 _LONGEST_S: Final = 15.0
 _ADOPT_S: Final = 30.0
 _MEMORY_BYTES: Final = 32_000_000
+_CRASH: Final = 500
 _STUBBORN: Final = 20
+"""So many answers 500 in a row send a package behind the others: it may be what the server cannot take."""
 _TOO_LARGE: Final = 413
 
 
@@ -73,6 +75,7 @@ class Sender:
         self._markers: list[threading.Event] = []
         self._urgent = 0
         self._failures = 0
+        self._crashes = 0
         self._retry_at = 0.0
         self._adopt_at = 0.0
         self._held_since = 0.0
@@ -260,8 +263,8 @@ class Sender:
     def _unspool(self) -> None:
         while time.monotonic() >= self._retry_at and (package := self._spool.head()) is not None:
             if not self._deliver(package, self._listen):
-                if self._failures >= _STUBBORN:
-                    self._failures = 0
+                if self._crashes >= _STUBBORN:
+                    self._crashes = 0
                     self._keep(package)
                     self._spool.advance()
                 return
@@ -307,7 +310,7 @@ class Sender:
         if answer.kept:
             if self._failures:
                 self._releases.again_all()
-            self._failures = 0
+            self._failures = self._crashes = 0
             return True
         if answer.status == _TOO_LARGE:
             return self._part(package, answer, idle)
@@ -334,6 +337,7 @@ class Sender:
     def _back_off(self, answer: Answer) -> None:
         wait_s = min(_LONGEST_S, _BACKOFF_S * 2 ** min(self._failures, 10)) * random.uniform(0.5, 1.0)  # noqa: S311
         self._failures += 1
+        self._crashes += answer.status == _CRASH
         self._retry_at = time.monotonic() + max(wait_s, answer.retry_after_s)
         status = f"{answer.status} " if answer.status else ""
         complain("away", f"modelkeep: the server does not take records now ({status}{answer.message}); keeping them")

@@ -54,24 +54,26 @@ class _Served:
         self._start_response = start_response
         self._begin = perf_counter()
         self._status = "500"
+        self._route = ""
         self._counted = False
 
     def start(self, status: str, *rest: object, **named: object) -> Callable[[bytes], object]:
         self._status = str(status)[:3]
+        self._route = _route(self._environ)
         return self._start_response(status, *rest, **named)
 
     def done(self, status: str = "") -> None:
         if not self._counted:
             self._counted = True
-            count(str(self._environ.get("REQUEST_METHOD", "")), status or self._status, self._route(), self._taken())
+            count(str(self._environ.get("REQUEST_METHOD", "")), status or self._status, self._route, self._taken())
 
     def _taken(self) -> float:
         return perf_counter() - self._begin
 
-    def _route(self) -> str:
-        request = self._environ.get("werkzeug.request")
-        rule = getattr(getattr(request, "url_rule", None), "rule", "")
-        return rule if isinstance(rule, str) else ""
+
+def _route(environ: Mapping[str, object]) -> str:
+    rule = getattr(getattr(environ.get("werkzeug.request"), "url_rule", None), "rule", "")
+    return rule if isinstance(rule, str) else ""
 
 
 class _Answer:
