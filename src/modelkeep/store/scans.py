@@ -39,12 +39,14 @@ class Moment:
         files: sealed.
         recent: not sealed.
         types: of loose columns, by stream.
+        sound: tells whether a file may be read.
     """
 
     folder: Path
     files: Sequence[Sealed]
     recent: Mapping[Stream, pa.Table]
     types: Mapping[str, Types]
+    sound: Callable[[Sealed], bool]
 
     def relation(
         self, kind: str, model: str | None = None, keep: Callable[[Sealed], bool] | None = None
@@ -54,7 +56,7 @@ class Moment:
         for file in sorted(self.files, key=lambda file: (file.from_ns, file.from_seq)):
             if file.kind == kind:
                 kept = found.setdefault(Stream(kind, file.model), [])
-                if keep is None or keep(file):
+                if (keep is None or keep(file)) and self.sound(file):
                     kept.append(file)
         sources = [
             views.Source(stream, self.types.get(stream.key, {}), files, self.recent.get(stream))

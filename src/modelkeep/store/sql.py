@@ -371,7 +371,7 @@ def _mapped(error: Exception) -> Exception:
         return BadInput(f"the query needs more memory than it may have: {first}", hint="Aggregate, or ask for less.")
     if isinstance(error, duckdb.PermissionException):
         return Denied(f"closed: {first}")
-    unreadable = isinstance(error, (duckdb.IOException, duckdb.InternalException, OSError, pa.ArrowException))
-    if unreadable or "parquet" in first.lower() or "zstd" in first.lower():
+    broken = (duckdb.IOException, duckdb.InternalException, duckdb.FatalException, OSError, pa.ArrowException)
+    if isinstance(error, broken) or type(error) is duckdb.Error or "Failed to read file" in first:
         return Unreadable(first)
     return BadInput(f"the query cannot be answered: {first}")

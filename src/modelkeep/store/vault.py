@@ -53,6 +53,7 @@ class Vault:
             self._ledger = Ledger(folder, disk)
             self.manifest = self._ledger.load()
             self._serial = self.manifest.serial
+            self._sound: set[str] = set()
             self.damaged = {file.name for file in self.manifest.files if not _there(folder / file.name, file)}
             self._clean()
         except BaseException:
@@ -68,6 +69,15 @@ class Vault:
     def readable(self) -> list[Sealed]:
         """Gives the live files that are not damaged."""
         return [file for file in self.manifest.files if file.name not in self.damaged]
+
+    def sound(self, file: Sealed) -> bool:
+        """Tells whether a file is as it was written; its bytes are compared before its first use in this process.
+
+        The database does not check the checksums of pages: without this a flipped bit would be a wrong answer.
+        """
+        if file.name not in self._sound and file.name not in self.damaged:
+            self._check(file)
+        return file.name not in self.damaged
 
     @contextmanager
     def reading(self) -> Iterator[None]:
@@ -133,9 +143,7 @@ class Vault:
         """Reads every live file and gives the names of those that are not as they were written."""
         with self.reading():
             for file in self.readable():
-                path = self.folder / file.name
-                if not _there(path, file) or parquet.checksum(path) != (file.size_bytes, file.crc):
-                    self._lose(file)
+                self._check(file)
         return tuple(sorted(self.damaged))
 
     @contextmanager
@@ -151,6 +159,13 @@ class Vault:
             files = [(file.name, self.folder / file.name) for file in manifest.files if file.name not in gone]
             yield [("manifest.json", path), *files]
 
+    def _check(self, file: Sealed) -> None:
+        path = self.folder / file.name
+        if _there(path, file) and parquet.checksum(path) == (file.size_bytes, file.crc):
+            self._sound.add(file.name)
+        else:
+            self._lose(file)
+
     def _next(self) -> int:
         self._serial += 1
         return self._serial
@@ -164,6 +179,7 @@ class Vault:
         except BaseException:
             self._shelf.drop([self.folder / file.name for file in fresh])
             raise
+        self._sound.update(file.name for file in fresh)
         return fresh
 
     def _replace(self, manifest: Manifest, then: Callable[[], None] | None = None) -> None:
@@ -178,6 +194,7 @@ class Vault:
             live = {file.name for file in manifest.files}
             gone = [self.folder / file.name for file in self.manifest.files if file.name not in live]
             self.manifest = manifest
+            self._sound &= live
             if then is not None:
                 then()
         self._shelf.drop(gone)
@@ -208,7 +225,8 @@ class Vault:
         names = {file.name for file in old}
         kept = [file for file in self.manifest.files if file.name not in names]
         self._replace(msgspec.structs.replace(self.manifest, files=(*kept, *fresh)))
-        self.damaged = {name for name in self.damaged if name not in names}
+        with self.lock:
+            self.damaged -= names
 
     def _read(self, file: Sealed) -> pa.Table | None:
         try:
@@ -220,7 +238,8 @@ class Vault:
 
     def _lose(self, file: Sealed, why: str = "its checksum differs") -> None:
         log.error("%s cannot be read (%s); its %d rows are left out", self.folder / file.name, why, file.rows)
-        self.damaged = {*self.damaged, file.name}
+        with self.lock:
+            self.damaged = {*self.damaged, file.name}
 
     def _clean(self) -> None:
         """Removes what a crash left behind; after a damaged manifest nothing, for its copy may be a step behind."""

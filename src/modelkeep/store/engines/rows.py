@@ -339,7 +339,7 @@ class Rows:
         with self._vault.reading(), self._sandbox.cursor() as cursor:
             with self._vault.lock:
                 recent = {stream: found.table() for stream, found in self._recent.items()}
-                moment = Moment(self._folder, self._vault.readable(), recent, self._types)
+                moment = Moment(self._folder, self._vault.readable(), recent, self._types, self._vault.sound)
             return ask(cursor, moment)
 
     def _inspected(self) -> bool:
@@ -359,7 +359,10 @@ def _show(cursor: duckdb.DuckDBPyConnection, moment: Moment, tables: frozenset[s
             cursor.register(name, table)
         picked = views.shown(kind, relation.columns)
         hidden = f"SELECT {picked}, row FROM ({relation.query})"
-        cursor.execute(f"CREATE TEMP VIEW {kind}_rows AS {hidden}").fetchall()
+        try:
+            cursor.execute(f"CREATE TEMP VIEW {kind}_rows AS {hidden}").fetchall()
+        except duckdb.Error as error:
+            raise Unreadable(str(error).partition("\n")[0]) from error
         cursor.execute(f"CREATE TEMP VIEW {kind} AS SELECT * EXCLUDE (row) FROM {kind}_rows").fetchall()
     if "label" in tables:
         cursor.execute(f"CREATE TEMP VIEW label AS {views.LABEL}").fetchall()
