@@ -281,3 +281,20 @@ def test_stop_is_prompt_and_may_come_before_start(journal, numbers):
     assert time.monotonic() - began < 1
     Feed(journal, numbers).stop()
     assert not [thread for thread in threading.enumerate() if thread.name == "feed-numbers"]
+
+
+def test_while_sealing_fails_only_so_much_is_applied(journal, numbers, caplog):
+    numbers.seal_trouble = [OSError(28, "full")] * 1_000
+    feed = Feed(journal, numbers, seal_every_s=0.01, seal_bytes=2_000)
+    feed.start()
+    for number in range(60):
+        journal.append(parts(number, 1_000))
+        time.sleep(0.002)
+    until(lambda: feed.status().failures >= 3)
+    time.sleep(0.1)
+    assert feed.applied() < 50
+    numbers.seal_trouble = []
+    assert feed.wait(60, 10)
+    feed.stop()
+    assert numbers.seen == list(range(60))
+    assert numbers.sealed() == 60

@@ -362,7 +362,7 @@ def test_reading_while_segments_go(folder):
     def read() -> None:
         while not done.is_set():
             seqs = [entry.seq for entry in journal.read(0)]
-            assert seqs == list(range(seqs[0], 101))
+            assert seqs == list(range(seqs[0], seqs[-1] + 1))
 
     with ThreadPoolExecutor(2) as pool:
         readers = [pool.submit(read) for _ in range(2)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import random
+import shutil
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -81,7 +82,7 @@ class FaultyDisk(Disk):
     def sync(self, fd: int) -> None:
         with self._guard:
             self._change("sync")
-            self._durable[self._paths[fd]] = os.pread(fd, 1 << 30, 0)
+            self._durable[self._paths[fd]] = os.pread(fd, self.size(fd), 0)
             self._pending[self._paths[fd]] = []
 
     def sync_folder(self, folder: Path) -> None:
@@ -227,6 +228,7 @@ def test_ten_thousand_power_losses(tmp_path):
         folder = tmp_path / str(seed)
         folder.mkdir()
         lives(folder, seed, rng.randrange(1, 150), [rng.randrange(1, 4_000) for _ in range(rng.randrange(1, 25))])
+        shutil.rmtree(folder)
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
@@ -382,4 +384,25 @@ def test_concurrent_senders_are_all_told_when_the_disk_is_full(tmp_path):
     full.clear()
     journal._shut_until = 0.0
     assert journal.append(parts(50)).seq == 51
+    journal.close()
+
+
+def test_a_full_disk_during_release_deletes_nothing_and_is_made_up_for(tmp_path, caplog):
+    full = threading.Event()
+
+    def trouble(verb: str, change: int) -> None:
+        if full.is_set() and verb in {"create", "write"}:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    journal = Journal(tmp_path / "j", disk=FaultyDisk(trouble), segment_bytes=3_000, reserve_bytes=0)
+    for each in range(30):
+        journal.append(parts(each), token=f"t{each}")
+    full.set()
+    journal.release("rows", 30)
+    assert journal.first() == 1
+    assert "nothing is deleted" in caplog.text or "not on disk yet" in caplog.text
+    full.clear()
+    journal.release("rows", 30)
+    assert journal.first() > 20
+    assert all(journal.append(parts(0), token=f"t{each}").repeated for each in range(30))
     journal.close()

@@ -152,13 +152,13 @@ class Feed:
                 pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
 
     def _step(self) -> None:
-        """Applies a batch if there is one, and seals if it is time."""
-        if self._unsealed_bytes <= _UNSEALED * self._seal_bytes:
-            self._apply_next()
+        """Seals if it is time, and applies a batch if there is one and not too much is unsealed."""
         if self._seal_due() and not self._tried(self._seal, "sealing"):
             self._seal_not_before = time.monotonic() + min(self._seal_every_s, _LONGEST_PAUSE_S)
-            if self._unsealed_bytes > _UNSEALED * self._seal_bytes:
-                self._stopping.wait(_POLL_S)
+        if self._unsealed_bytes > _UNSEALED * self._seal_bytes:
+            self._stopping.wait(_POLL_S)
+        else:
+            self._apply_next()
 
     def _apply_next(self) -> None:
         if not self._journal.wait(self._applied, self._idle_s()):

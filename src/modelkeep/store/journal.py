@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -88,15 +88,6 @@ class _Waiting:
     future: Future[Receipt] = field(default_factory=Future)
 
 
-@dataclass(slots=True)
-class _Counts:
-    entries: int = 0
-    groups: int = 0
-    fsyncs: int = 0
-    refused: int = 0
-    repeated: int = 0
-
-
 class Journal:
     """Keeps entries in order, durably, and gives them to readers until all of these have sealed them.
 
@@ -104,7 +95,7 @@ class Journal:
     is being written, the next group waits for as many as came before, for `group_wait_s` or for `group_bytes`.
 
     Args:
-        folder: made when it is missing; one journal at a time may have it.
+        folder: made when missing; one journal at a time may have it.
         clock: stamps arrivals.
         segment_bytes: length after which a new file is begun.
         group_wait_s: the longest that an entry waits for company.
@@ -165,7 +156,7 @@ class Journal:
         self._pending: dict[bytes, Future[Receipt]] = {}
         self._pen: Pen | None = None
         self._shut_until, self._full = 0.0, False
-        self._counts = _Counts()
+        self._counts: Counter[str] = Counter()
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         self._thread.start()
 
@@ -208,7 +199,7 @@ class Journal:
                 return earlier
             refusal = self._full_queue(waiting)
             if refusal is not None:
-                self._counts.refused += 1
+                self._counts["refused"] += 1
                 waiting.future.set_exception(refusal)
                 return waiting.future
             if wanted:
@@ -239,13 +230,13 @@ class Journal:
             return None
         pending = self._pending.get(wanted)
         if pending is not None:
-            self._counts.repeated += 1
+            self._counts["repeated"] += 1
             return _echo(pending)
         known = self._receipts.recent(wanted)
         return None if known is None else self._repeated(known)
 
     def _repeated(self, seq: int) -> Future[Receipt]:
-        self._counts.repeated += 1
+        self._counts["repeated"] += 1
         future: Future[Receipt] = Future()
         future.set_result(Receipt(seq, repeated=True))
         return future
@@ -326,16 +317,16 @@ class Journal:
                 if waiting.key:
                     self._receipts.note(waiting.key, head.seq)
                     del self._pending[waiting.key]
-            self._counts.entries += len(group)
-            self._counts.groups += 1
-            self._counts.fsyncs += 1
+            self._counts["entries"] += len(group)
+            self._counts["groups"] += 1
+            self._counts["fsyncs"] += 1
             self._company = len(group) + len(self._queue)
         for head, waiting in zip(heads, group, strict=True):
             waiting.future.set_result(Receipt(head.seq))
 
     def _refuse(self, group: list[_Waiting], error: Error) -> None:
         with self._lock:
-            self._counts.refused += len(group)
+            self._counts["refused"] += len(group)
             for waiting in group:
                 self._pending.pop(waiting.key, None)
         for waiting in group:
@@ -410,11 +401,18 @@ class Journal:
         """
         with self._keeping:
             unneeded = self._readers.told(reader, sealed)
-            for segment, span in self._stock.unretired():
-                self._receipts.retire(span, segment.keys)
-                segment.retired, segment.keys = True, []
-            self._receipts.expire(self._clock.now_ns())
-            self._stock.delete(unneeded)
+            try:
+                self._tidy(unneeded)
+            except OSError as error:
+                log.warning("nothing is deleted in %s for now: %s", self.folder, error)
+
+    def _tidy(self, unneeded: int) -> None:
+        """Moves the tokens of finished segments out of memory, then deletes what nobody needs."""
+        for segment, span in self._stock.unretired():
+            self._receipts.retire(span, segment.keys)
+            segment.retired, segment.keys = True, []
+        self._receipts.expire(self._clock.now_ns())
+        self._stock.delete(unneeded)
 
     def forget(self, reader: str) -> None:
         """Waits no longer for a reader that is gone for good."""
@@ -446,11 +444,11 @@ class Journal:
                 busy=full or free < self._reserve_bytes,
                 free_bytes=free,
                 waiting=len(self._queue),
-                entries=counts.entries,
-                groups=counts.groups,
-                fsyncs=counts.fsyncs,
-                refused=counts.refused,
-                repeated=counts.repeated,
+                entries=counts["entries"],
+                groups=counts["groups"],
+                fsyncs=counts["fsyncs"],
+                refused=counts["refused"],
+                repeated=counts["repeated"],
                 damaged=len(damage),
                 lost=sum(each.lost for each in damage),
                 tokens=len(self._receipts),

@@ -182,8 +182,11 @@ class Receipts:
             self._runs = [*self._runs, self._write(span, _sorted(rows))]
             for wanted, _ in known:
                 self._recent.pop(wanted, None)
-            while self._mergeable():
-                self._merge()
+            try:
+                while self._mergeable():
+                    self._merge()
+            except OSError as error:
+                log.warning("runs of tokens in %s are not merged for now: %s", self._folder, error)
 
     def expire(self, now_ns: int) -> int:
         """Forgets runs whose newest token is old enough; gives how many tokens that were."""
