@@ -253,7 +253,7 @@ def test_a_range_is_an_expression(texts, low_in, high_in):
     low, high, text = texts
     inside = (low < text or (low_in and low == text)) and (text < high or (high_in and text == high))
     pattern = between(low, high, low_in=low_in, high_in=high_in)
-    spelled = re.sub(r"\\x\{(\w+)\}", lambda one: f"\\U{int(one[1], 16):08x}", pattern or "(?!)")
+    spelled = re.sub(r"\\x\{(\w+)\}", lambda one: f"\\U{int(one[1], 16):08x}", "(?!)" if pattern is None else pattern)
     assert (re.fullmatch(spelled, text) is not None) == inside
     assert escape("a") == "a"
 

@@ -12,7 +12,7 @@ import orjson
 import tantivy
 
 from modelkeep.core.errors import BadInput, Busy, Corrupt
-from modelkeep.store.lines import LONGEST, Line, analyzer, lowered, path, words
+from modelkeep.store.lines import LONGEST, PRESENT, Line, analyzer, lowered, path, present, words
 from modelkeep.store.ranges import between, escape
 from modelkeep.store.search import (
     ATTRIBUTES,
@@ -45,7 +45,7 @@ def _schema() -> tantivy.Schema:
         builder.add_integer_field(name, fast=True, indexed=True)
     builder.add_unsigned_field("seq", fast=True, indexed=True)
     for name in (*RAW, "pairs"):
-        builder.add_text_field(name, fast=True, tokenizer_name="raw", index_option="basic")
+        builder.add_text_field(name, fast=name not in PRESENT, tokenizer_name="raw", index_option="basic")
     builder.add_text_field("message", tokenizer_name=_WORDS)
     builder.add_json_field("numbers", fast=True, tokenizer_name="raw", index_option="basic")
     builder.add_bytes_field("source", stored=True)
@@ -261,7 +261,7 @@ def _field(field: str, node: Is | Like | Has | Between) -> tantivy.Query:
     if isinstance(node, Is):
         return _term(field, node.value[:LONGEST])
     if isinstance(node, Has):
-        return Query.exists_query(field)
+        return _term("pairs", present(field)) if field in PRESENT else Query.exists_query(field)
     if isinstance(node, Like):
         return _matching(field, _pattern(lowered(node.pieces) if field == "message" else node.pieces))
     if field == "severity":

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterator
+from functools import lru_cache
+from itertools import islice
 from typing import TYPE_CHECKING, Final, cast
 
 import orjson
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
 
 LONGEST: Final = 1024
 """Characters of a field, an attribute's path or its value that can be searched for."""
+PRESENT: Final = ("trace_id", "prediction_id")
+"""Fields whose presence has a term of its own, because they have too many values to be listed."""
 MOST_LEAVES: Final = 256
 """Attribute values of one record that can be searched for."""
 ROW_BITS: Final = 24
@@ -55,6 +59,9 @@ _ODD: Final = re.compile(r"\W", re.ASCII)
 _WORD_BYTES: Final = 32_000
 _DEEPEST: Final = 32
 
+Text = str | None
+Columns = tuple[int | None, int | None, Text, Text, Text, Text, Text, Text, Text, Text]
+"""The values of `core.layouts.LOG`, in order."""
 Test = Callable[["Line"], bool]
 
 
@@ -76,6 +83,7 @@ def words(text: str) -> list[str]:
     return _words(text)
 
 
+@lru_cache(maxsize=10_000)
 def path(name: str) -> str:
     """Gives an attribute's name with everything but letters, digits and underscores spelled as numbers.
 
@@ -85,35 +93,47 @@ def path(name: str) -> str:
     return name if _PLAIN.match(name) else _ODD.sub(lambda found: f"~{ord(found[0]):x}~", name[:LONGEST])
 
 
+def present(name: str) -> str:
+    """Gives the term that says a record has one of the fields in `PRESENT`; no attribute is spelled like it."""
+    return f"~{name}"
+
+
 class Line:
     """One log record.
 
     Args:
         seq: unique: the journal position in the high bits, the row within the entry in the low ones.
-        values: the columns of `core.layouts.LOG`, in order, nulls allowed.
+        values: nulls allowed.
     """
 
     __slots__ = ("_words", "at", "cut", "numbers", "pairs", "raw", "seq", "severity", "values")
 
-    def __init__(self, seq: int, values: tuple[Json, ...]) -> None:
+    def __init__(self, seq: int, values: Columns) -> None:
         self.seq = seq
         self.values = values
-        self.at = cast("int | None", values[0]) or 0
-        self.severity = cast("int | None", values[1]) or 0
-        raw = [cast("str | None", values[place]) or "" for place in (2, 3, 4, 5, 7, 8)]
-        raw[0] = raw[0].lower()
-        self.raw = {name: value[:LONGEST] for name, value in zip(RAW, raw, strict=True) if value}
+        at, severity, level, service, host, logger, _, trace_id, prediction_id, attributes = values
+        self.at: int = at or 0
+        self.severity: int = severity or 0
+        raw = (level.lower() if level else None, service, host, logger, trace_id, prediction_id)
+        self.raw = {name: value for name, value in zip(RAW, raw, strict=True) if value}
         self.pairs: list[str] = []
         self.numbers: dict[str, list[float]] = {}
-        self.cut = max(map(len, raw)) > LONGEST
+        self.cut = False
         self._words: list[str] | None = None
-        if (text := values[9]) and text != "{}":
-            self._index(cast("str", text))
+        for name, value in self.raw.items():
+            if len(value) > LONGEST:
+                self.raw[name] = value[:LONGEST]
+                self.cut = True
+        for name in PRESENT:
+            if name in self.raw:
+                self.pairs.append(present(name))
+        if attributes and attributes != "{}":
+            self._index(attributes)
 
     @property
     def message(self) -> str:
         """The text, empty when there is none."""
-        return cast("str | None", self.values[6]) or ""
+        return self.values[6] or ""
 
     def words(self) -> list[str]:
         """The message's words, cut once."""
@@ -124,27 +144,38 @@ class Line:
     def row(self) -> dict[str, Json]:
         """The record as it is answered: its columns, attributes as an object, `id` for the place in the order."""
         row: dict[str, Json] = dict(zip(_COLUMNS, self.values, strict=True))
-        row["attributes"] = _object(cast("str | None", self.values[9]))
+        row["attributes"] = _object(self.values[9])
         row["id"] = cursor(self.at, self.seq)
         return row
 
     def _index(self, text: str) -> None:
-        for count, (name, leaf) in enumerate(_leaves("", _object(text))):
-            if count == MOST_LEAVES:
+        pairs, numbers = self.pairs, self.numbers
+        most = len(pairs) + 2 * MOST_LEAVES
+        for name, leaf in islice(_leaves("", _object(text)), MOST_LEAVES + 1):
+            if len(pairs) == most:
                 self.cut = True
                 return
-            spelled = leaf if isinstance(leaf, str) else orjson.dumps(leaf).decode()
-            self.cut |= len(name) > LONGEST or len(spelled) > LONGEST
             place = path(name)
-            self.pairs += (place, f"{place}={spelled[:LONGEST]}")
+            spelled = leaf if isinstance(leaf, str) else _spelled(leaf)
+            if len(spelled) > LONGEST or len(name) > LONGEST:
+                self.cut = True
+                spelled = spelled[:LONGEST]
+            pairs += (place, f"{place}={spelled}")
             if isinstance(leaf, int | float) and not isinstance(leaf, bool):
-                self.numbers.setdefault(place, []).append(float(leaf))
+                numbers.setdefault(place, []).append(float(leaf))
+
+
+def _spelled(leaf: bool | float) -> str:
+    if isinstance(leaf, bool):
+        return "true" if leaf else "false"
+    return str(leaf)
 
 
 def read(batch: pa.RecordBatch, first: int) -> list[Line]:
     """Gives the rows of a log batch as lines numbered from `first` on."""
     columns = [batch.column(name).to_pylist() for name in _COLUMNS]
-    return [Line(first + row, values) for row, values in enumerate(zip(*columns, strict=True))]
+    rows = cast("Iterator[Columns]", zip(*columns, strict=True))
+    return [Line(first + row, values) for row, values in enumerate(rows)]
 
 
 def cursor(at: int, seq: int) -> str:
