@@ -32,7 +32,7 @@ class Bounds:
     110
     >>> Bounds(wall_ns=100 * MINUTE, watermark_ns=20 * MINUTE).latest("log", 40 * MINUTE) // MINUTE
     50
-    >>> Bounds(wall_ns=100 * MINUTE, watermark_ns=20 * MINUTE).latest("prediction", 0) // MINUTE
+    >>> Bounds(wall_ns=100 * MINUTE, watermark_ns=20 * MINUTE).latest("fact", 0) // MINUTE
     110
     """
 
@@ -42,14 +42,15 @@ class Bounds:
     def latest(self, kind: str, newest_ns: int) -> int:
         """Gives the latest allowed time.
 
-        With the clock of events predictions move the clock, so only the wall bounds them; what comes with them in
-        one body is judged against the newest of them. Before the first prediction there is only the wall.
+        With the clock of events predictions move the clock, so only the wall bounds them; facts count from the day
+        after their own time whatever the clock says, so neither does the clock bound them. What else comes in one
+        body is judged against its newest prediction. Before the first prediction there is only the wall.
 
         Args:
             kind: of the record.
             newest_ns: the newest prediction in the same body; 0 for none.
         """
-        if self.watermark_ns is None or kind in {"prediction", "release"}:
+        if self.watermark_ns is None or kind in {"prediction", "fact", "release"}:
             return self.wall_ns + AHEAD_NS
         now = max(self.watermark_ns, newest_ns)
         return (now or self.wall_ns) + AHEAD_NS

@@ -51,6 +51,7 @@ def main(first: date, last: date, seconds: float) -> None:
         sys.stdout.write(json.dumps({"day": str(today), "flights": len(rows)}) + "\n")
         sys.stdout.flush()
         time.sleep(max(0.0, start + seconds * (number + 1) / days - time.monotonic()))
+    truths.tell(int(live["at"].iloc[-1]) + DAY)
     if not mk.flush(60):
         sys.exit("The server did not take everything within a minute.")
 
