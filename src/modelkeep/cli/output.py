@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, TypeVar
@@ -12,6 +13,7 @@ import click
 from modelkeep.core.shapes import Json
 
 F = TypeVar("F", bound=Callable[..., object])
+_NUMBER: Final = re.compile(r"-|[-+]?[\d,.]+(e[-+]?\d+)?%?|[-+]?inf|nan")
 _CONTROL: Final = {"Cc", "Cf", "Zl", "Zp"}
 
 
@@ -63,7 +65,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[Json]], *, empty: str = "
     if not values:
         return empty
     texts = [[cell(value) for value in row] for row in values]
-    right = [all(isinstance(row[at], int | float) or row[at] is None for row in values) for at in range(len(head))]
+    right = [all(_NUMBER.fullmatch(row[at]) for row in texts) for at in range(len(head))]
     widths = [max(len(row[at]) for row in [list(head), *texts]) for at in range(len(head))]
     lines = [
         "  ".join(
