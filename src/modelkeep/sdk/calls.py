@@ -9,7 +9,7 @@ from typing import Final, TypeGuard
 
 from modelkeep.core.errors import BadInput
 from modelkeep.sdk.buffer import EVENT, FACT, PREDICTION, REFERENCE, SAMPLE, TABLE, Rows
-from modelkeep.sdk.client import Client, here
+from modelkeep.sdk.client import Client, Process, here
 from modelkeep.sdk.context import Context, current
 from modelkeep.sdk.moments import Moment, moment_ns, moments_ns
 from modelkeep.sdk.privacy import privacy
@@ -52,11 +52,13 @@ def log_prediction(
     >>> len(mk.log_prediction("credit", [{"income": 41_000}, {"income": 9_000}], [True, False]))
     2
     """
-    client = here()
+    client = Process.client
+    if client is None or not client.on:
+        client = here()
     try:
         if type(features) is dict and type(prediction) in PLAIN:
             around = current.get()
-            made = _one_id(client, id, around, model)
+            made = client.ids() if id is None and around is None else _one_id(client, id, around, model)
             if client.on:
                 when = time_ns() if at is None and around is None else _when(at, around)
                 client.put((PREDICTION, model, version, made, when, features.copy(), prediction, score, None, None))

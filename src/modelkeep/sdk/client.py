@@ -12,7 +12,7 @@ from typing import Final
 
 from modelkeep.core.ids import Ids, token
 from modelkeep.sdk import probe
-from modelkeep.sdk.buffer import SAMPLE, Buffer, Item
+from modelkeep.sdk.buffer import SAMPLE, Buffer
 from modelkeep.sdk.complaints import complain
 from modelkeep.sdk.connection import Connection
 from modelkeep.sdk.context import Replay
@@ -43,6 +43,7 @@ class Client:
         self.table_ids: Final = Ids()
         self.meters: Final = Meters()
         self.buffer: Final = Buffer(settings.buffer_rows)
+        self.put: Final = self.buffer.put
         self.pid: Final = os.getpid()
         self.checked_at = time.monotonic()
         self._probe_at = 0.0
@@ -53,10 +54,6 @@ class Client:
         if self.sender is not None:
             self.buffer.nudge = self.sender.nudge
             self.sender.start()
-
-    def put(self, item: Item, rows: int = 1) -> bool:
-        """Puts one item into the buffer; False: it was dropped and counted."""
-        return self.buffer.put(item, rows)
 
     @property
     def dropped(self) -> Counter[str]:
@@ -110,8 +107,8 @@ class Client:
             self.buffer.put((SAMPLE, {**labels, **self._labels}, at_ns, value))
 
 
-class _Process:
-    """Holds the client; a lock makes sure there is one."""
+class Process:
+    """Holds the client of this process, None before the first call; a lock makes sure there is one."""
 
     client: Client | None = None
     lock = threading.Lock()
@@ -120,7 +117,7 @@ class _Process:
 
 def here() -> Client:
     """Gives the client of this process; while there is no server it looks at the environment again every second."""
-    client = _Process.client
+    client = Process.client
     if client is None or (not client.on and time.monotonic() - client.checked_at > _RECHECK_S):
         return _make()
     return client
@@ -128,15 +125,15 @@ def here() -> Client:
 
 def reset() -> None:
     """Ends the client; the next call reads the environment again."""
-    client, _Process.client = _Process.client, None
+    client, Process.client = Process.client, None
     if client is not None:
         client.close()
     Replay.latest_ns = 0
 
 
 def _make() -> Client:
-    with _Process.lock:
-        client = _Process.client
+    with Process.lock:
+        client = Process.client
         settings = read()
         if client is not None and (client.on or not settings.on):
             client.checked_at = time.monotonic()
@@ -145,13 +142,13 @@ def _make() -> Client:
         if given and not settings.on and not os.environ.get("MODELKEEP_DISABLED"):
             complain("url", f"modelkeep: MODELKEEP_URL is not an http address: {given!r}; nothing is sent")
         _hook()
-        client = _Process.client = Client(settings)
+        client = Process.client = Client(settings)
         return client
 
 
 def _hook() -> None:
-    if not _Process.hooked:
-        _Process.hooked = True
+    if not Process.hooked:
+        Process.hooked = True
         atexit.register(_exit)
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=_child)
@@ -161,13 +158,13 @@ def _hook() -> None:
 
 
 def _exit() -> None:
-    client = _Process.client
+    client = Process.client
     if client is not None and client.pid == os.getpid():
         client.close()
 
 
 def _child() -> None:
-    client, _Process.client = _Process.client, None
-    _Process.lock = threading.Lock()
+    client, Process.client = Process.client, None
+    Process.lock = threading.Lock()
     if client is not None and client.sender is not None:
         client.sender.abandon()
