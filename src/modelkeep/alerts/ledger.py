@@ -139,7 +139,7 @@ class Ledger:
                     .where(transition.c.alert.in_(alerts[start : start + _CHUNK]), transition.c.to_state == "firing")
                     .group_by(transition.c.alert)
                 )
-                found |= dict(connection.execute(query).tuples().all())
+                found.update((row[0], row[1]) for row in connection.execute(query))
         return found
 
     def postings_since(self, seq: int) -> list[Posting]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import hmac
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +16,6 @@ _NAME: Final = re.compile(r"[A-Za-z0-9_.-]+\Z")
 _LIMIT_BYTES: Final = 65_536
 
 
-@dataclass(frozen=True, slots=True, repr=False)
 class Secret:
     """A text that shows itself only when asked.
 
@@ -30,20 +29,29 @@ class Secret:
     'hunter2'
     """
 
-    value: str
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
 
     def reveal(self) -> str:
         """Gives the text."""
-        return self.value
+        return self._value
 
     def __str__(self) -> str:
-        return "***" if self.value else ""
+        return "***" if self._value else ""
 
     def __repr__(self) -> str:
         return f"Secret({self})"
 
     def __bool__(self) -> bool:
-        return bool(self.value)
+        return bool(self._value)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and hmac.compare_digest(self._value.encode(), other._value.encode())
+
+    def __hash__(self) -> int:
+        return hash(self._value)
 
 
 NONE: Final = Secret("")
@@ -87,5 +95,5 @@ def mask(text: str, *secrets: Secret) -> str:
     """
     for secret in secrets:
         if secret:
-            text = text.replace(secret.value, "***")
+            text = text.replace(secret.reveal(), "***")
     return text

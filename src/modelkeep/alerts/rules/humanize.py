@@ -6,6 +6,7 @@ Source: https://prometheus.io/docs/prometheus/latest/configuration/template_refe
 from __future__ import annotations
 
 import math
+from decimal import Decimal
 from typing import Final
 
 from modelkeep.core.clock import SECOND
@@ -17,22 +18,25 @@ _BINARY: Final = ("", "ki", "Mi", "Gi", "Ti", "Pi", "Ei", "Zi", "Yi")
 
 
 def number(value: float) -> str:
-    """Gives a number in its shortest exact form.
+    """Gives a number with the fewest digits that tell it from its neighbours; exponents from 1e+06 on.
 
-    >>> number(0.5), number(3.0), number(1e21), number(float("inf")), number(float("nan"))
-    ('0.5', '3', '1e+21', '+Inf', 'NaN')
+    >>> number(0.5), number(3.0), number(1234567.0), number(1e-5), number(float("inf")), number(float("nan"))
+    ('0.5', '3', '1.234567e+06', '1e-05', '+Inf', 'NaN')
     """
     if not math.isfinite(value):
         return "NaN" if math.isnan(value) else "+Inf" if value > 0 else "-Inf"
+    sign, digits, exponent = Decimal(repr(value)).normalize().as_tuple()
+    text = "".join(map(str, digits))
+    point = int(exponent) + len(text)
     if value == 0:
-        return "-0" if math.copysign(1, value) < 0 else "0"
-    digits, _, exponent = f"{value:.17e}".partition("e")
-    shortest = repr(float(value))
-    if -4 <= int(exponent) < 21:
-        plain = shortest if "e" not in shortest else f"{value:.0f}" if abs(value) >= 1 else f"{value:.20f}".rstrip("0")
-        return plain.removesuffix(".0")
-    digits = shortest.partition("e")[0].removesuffix(".0")
-    return f"{digits}e{int(exponent):+03d}"
+        text, point = "0", 1
+    if -4 <= point - 1 < 6:
+        whole = text[:point].ljust(max(point, 1), "0") if point > 0 else "0"
+        rest = text[point:] if point > 0 else "0" * -point + text
+        shown = f"{whole}.{rest}" if rest else whole
+    else:
+        shown = f"{text[0]}{'.' if text[1:] else ''}{text[1:]}e{point - 1:+03d}"
+    return f"-{shown}" if sign else shown
 
 
 def _four(value: float, unit: str = "") -> str:

@@ -9,6 +9,7 @@ Source: https://prometheus.io/docs/prometheus/latest/configuration/template_refe
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -167,7 +168,7 @@ def _printf(quoted: str | None, operands: list[_Operand], where: str) -> _Operan
     if len(verbs) != len(operands):
         raise BadInput(f"{where!r}: {len(verbs)} places in the format, {len(operands)} values")
     for verb, operand in zip(verbs, operands, strict=True):
-        if verb["verb"] not in ("vfFeEgG" if operand.number else "vsq"):
+        if not verb["verb"] or verb["verb"] not in ("vfFeEgG" if operand.number else "vsq"):
             kind = "a number" if operand.number else "a text"
             raise BadInput(f"{where!r}: {verb[0]} does not fit {kind}", hint="Use %.2f for numbers, %s for texts.")
 
@@ -186,9 +187,10 @@ def _formatted(verb: re.Match[str], datum: Datum) -> str:
         text = json.dumps(datum, ensure_ascii=False) if verb["verb"] == "q" else datum
         text = text[: int(verb["precision"][1:] or 0)] if verb["precision"] and verb["verb"] != "q" else text
         return f"%{'-' if '-' in flags else ''}{width}s" % text
-    if verb["verb"] == "v" or datum - datum != 0:
-        return f"%{'-' if '-' in flags else ''}{width}s" % read.number(datum)
-    return f"%{flags}{width}{verb['precision'] or ''}{verb['verb']}" % datum
+    if not math.isfinite(datum) or (verb["verb"] in "vgG" and not verb["precision"]):
+        shown = read.number(datum)
+        return f"%{'-' if '-' in flags else ''}{width}s" % (shown.upper() if verb["verb"] == "G" else shown)
+    return f"%{flags}{width}{verb['precision'] or ''}{verb['verb'].replace('v', 'g')}" % datum
 
 
 def _unquote(quoted: str, where: str) -> str:
