@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from modelkeep.core.series import Labels
 from modelkeep.core.shapes import Json
-from modelkeep.metrics.promql.notation import number
+from modelkeep.metrics.promql.notation import number, plain
 from modelkeep.metrics.promql.result import Result, Times, Values, is_stale
 from modelkeep.metrics.promql.values import dense
 
@@ -42,7 +42,8 @@ def _data(result: Result) -> bytes:
     if result.kind == "string":
         inside = b"[%b,%b]" % (seconds(int(result.times[0])).encode(), orjson.dumps(result.text))
     elif result.kind == "scalar":
-        inside = next(_points(result.times, result.values))
+        value = plain(float(result.values[0, 0]))
+        inside = b'[%b,"%b"]' % (seconds(int(result.times[0])).encode(), value.encode())
     else:
         inside = b"[%b]" % b",".join(_rows(result))
     return b'{"resultType":"%b","result":%b}' % (result.kind.encode(), inside)

@@ -27,7 +27,6 @@ from modelkeep.metrics.promql.values import (
     Value,
     Vector,
     dense,
-    empty,
     nameless,
     same_labels,
 )
@@ -117,8 +116,6 @@ class Evaluation:
         names = node.modifier.labels if node.modifier else []
         without = node.modifier is not None and node.modifier.type == ast.AggModifierType.Without
         groups = aggregation.grouped(vector.labels, names, without=without)
-        if not groups:
-            return empty(len(frame.steps))
         if op in aggregation.FOLDS:
             return aggregation.folded(aggregation.FOLDS[op], vector, groups)
         if op == "quantile":
@@ -149,7 +146,8 @@ class Evaluation:
         if isinstance(value, Scalar):
             blocks = [Block([()], steps, value.values[None, :])]
         elif isinstance(value, Vector):
-            blocks = [Block(value.labels, steps, np.where(value.present, value.values, stale((1, 1))))]
+            values = np.where(value.present, value.values, stale((1, 1)))
+            blocks = [Block(value.labels, steps, values)] if value.labels else []
         else:
             raise BadInput(f"query: {node.expr.prettify()} cannot be asked over a range")
         return Ranged(dense(blocks), moved.ends, range_ns, len(frame.steps))
