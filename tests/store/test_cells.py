@@ -133,6 +133,7 @@ def test_the_state_before_the_last_seal_can_be_opened(tmp_path):
         add(cells, "a", [((seq, 0, 0), 1)])
         cells.seal(seq)
         cells.compact()
+    cells.seal(3)
     cells = Cells(tmp_path, at=2)
     assert (cells.sealed(), cells.rows("t", "a").bucket.tolist()) == (2, [1, 2])
     add(cells, "a", [((3, 0, 0), 1)])

@@ -107,7 +107,8 @@ class Runs:
             manifest = self._manifest
             files = (*manifest.current.files, name) if name else manifest.current.files
             state = Generation(seq, files, dict(notes))
-            self._commit(msgspec.structs.replace(manifest, current=state, previous=manifest.current))
+            previous = manifest.current if seq > before else manifest.previous
+            self._commit(msgspec.structs.replace(manifest, current=state, previous=previous))
         self._collect()
         self._start()
 
