@@ -226,7 +226,7 @@ class Vault:
         kept = [file for file in self.manifest.files if file.name not in names]
         self._replace(msgspec.structs.replace(self.manifest, files=(*kept, *fresh)))
         with self.lock:
-            self.damaged -= names
+            self.damaged = self.damaged - names
 
     def _read(self, file: Sealed) -> pa.Table | None:
         try:
