@@ -55,7 +55,7 @@ class Waiting(msgspec.Struct):
     version: int
     feature: str
     hours: list[int]
-    values: list[float] | list[str]
+    values: list[float | str]
 
 
 class _State(msgspec.Struct):

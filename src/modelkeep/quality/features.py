@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -95,7 +95,7 @@ class Features:
             if (column.version, column.feature) not in known and kept.hours:
                 self._catalogue.waiting.append(kept)
             if len(kept.hours) >= FIRST_ROWS:
-                self._place(kept, edges_of(pa.array(kept.values)))
+                self._place(kept, edges_of(_array(kept.values)))
 
     def reference(self, part: Part) -> None:
         """Makes edges of a reference, replacing those of an earlier one.
@@ -141,12 +141,16 @@ class Features:
             self._catalogue.keep(edges, None)
             version.features[column.feature].append(edges.id)
         tally = Tally()
-        coded = code(pa.array(column.values), edges)
+        coded = code(_array(column.values), edges)
         name = group(version.model, version.version, column.feature, edges.id)
         _counted(tally, name, np.array(column.hours, np.int64), coded)
         for table, key, rows, values in tally.cells():
             self._cells.add(table, key, rows, values)
         self._catalogue.waiting.remove(column)
+
+
+def _array(values: Sequence[float | str]) -> Arrow:
+    return pa.array(values, pa.string() if values and isinstance(values[0], str) else pa.float64())
 
 
 def _features(columns: Columns, version: Version | None) -> Iterator[tuple[str, Arrow]]:

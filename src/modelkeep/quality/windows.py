@@ -124,9 +124,9 @@ def blocked(rows: CellRows, places: Ints, windows: Windows, size: int) -> Iterat
     A cell counts in the windows that end after its hour, start at or before it and look at it later than its day;
     these are neighbours, so it enters the running sum once and leaves it once.
     """
-    enter = np.searchsorted(windows.ends, rows.bucket, "right")
-    enter = np.maximum(enter, np.searchsorted(windows.known, rows.day, "right"))
-    leave = np.searchsorted(windows.starts, rows.bucket, "right")
+    enter, leave = _looked(windows.ends, rows.bucket), _looked(windows.starts, rows.bucket)
+    if rows.day.any():
+        enter = np.maximum(enter, np.searchsorted(windows.known, rows.day, "right"))
     kept = np.flatnonzero((enter < leave) & (places >= 0))
     enter, leave, values = enter[kept], leave[kept], rows.value[kept]
     column = places[kept]
@@ -148,6 +148,17 @@ def blocked(rows: CellRows, places: Ints, windows: Windows, size: int) -> Iterat
         np.cumsum(block, axis=0, out=block)
         carry = block[-1]
         yield first, block
+
+
+def _looked(bounds: Ints, buckets: Ints) -> Ints:
+    """The number of bounds at or below each bucket; buckets repeat, so they are looked up once."""
+    if not len(buckets):
+        return buckets
+    low, high = int(buckets.min()), int(buckets.max())
+    if high - low > 4 * len(buckets):
+        return np.asarray(np.searchsorted(bounds, buckets, "right"))
+    table = np.searchsorted(bounds, np.arange(low, high + 1), "right")
+    return np.asarray(table[buckets - low])
 
 
 def _apart(at: Ints, column: Ints, values: Floats, windows: int, size: int) -> Iterator[tuple[int, Floats]]:

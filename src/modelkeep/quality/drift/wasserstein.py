@@ -49,7 +49,7 @@ class Wasserstein:
             raise TypeError("numbers only")
         width = np.diff(profiles.edges) / profiles.scale
         if profiles.discrete:
-            return np.asarray(np.abs(profiles.gap[..., :-1]) @ width)
+            return np.asarray(np.einsum("...j,j->...", np.abs(profiles.gap[..., :-1]), width))
         return _crossed(profiles.gap, width)
 
     def noise(self, sample: Sample, alpha: float) -> Floats:
@@ -58,17 +58,13 @@ class Wasserstein:
 
 
 def _crossed(gap: Floats, width: Floats) -> Floats:
-    """The integral of a polygon's absolute value; where it crosses zero inside a cell there are two triangles."""
-    size = np.abs(gap)
-    whole = (size[..., 1:] + size[..., :-1]) @ width / 2
-    product = gap[..., 1:] * gap[..., :-1]
-    places = np.nonzero(product < 0)
-    both = size[..., 1:][places] + size[..., :-1][places]
-    excess = width[places[-1]] * -product[places] / both
-    if gap.ndim == 1:
-        return np.asarray(whole - excess.sum())
-    lines = np.ravel_multi_index(places[:-1], gap.shape[:-1])
-    return np.asarray(whole - np.bincount(lines, excess, minlength=whole.size).reshape(whole.shape))
+    """The integral of a polygon's absolute value by the ends and the middle of each side.
+
+    Exact but for sides that cross zero, whose two triangles come out at most a quarter of their ends too large.
+    """
+    ends = (np.append(width, 0.0) + np.insert(width, 0, 0.0)) / 4
+    middles = np.abs(gap[..., 1:] + gap[..., :-1])
+    return np.asarray(np.einsum("...j,j->...", np.abs(gap), ends) + np.einsum("...j,j->...", middles, width / 4))
 
 
 plugin: type[Measure] = Wasserstein
