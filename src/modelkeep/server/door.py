@@ -136,7 +136,7 @@ class Door:
         if route is None:
             send.allow(methods)
             raise _unknown(path, method, methods)
-        scope["path_params"] = values
+        scope = {**scope, "method": route.method, "path_params": values}
         if method not in _SAFE and route.scope != "ingest":
             small = await body.read(scope, receive, limit_bytes=body.SMALL, seconds=self._seconds)
             receive = body.again(small, receive)

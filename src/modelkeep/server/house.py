@@ -80,6 +80,14 @@ class House:
         """Why no records are taken; empty when they are."""
         return self._why
 
+    def close_gate(self, why: str) -> None:
+        """Takes no more records.
+
+        Args:
+            why: told to whoever sends one.
+        """
+        self._why = why
+
     # --- building ---
 
     def _open(self, opened: ExitStack) -> None:
@@ -155,7 +163,7 @@ class House:
 
     def stop(self) -> None:
         """Takes no more records, seals what the readers have, and lets go of everything."""
-        self._why = "the server is stopping"
+        self.close_gate("the server is stopping")
         for round_ in self._rounds:
             round_.stop()
         self.caught_up(timeout_s=_CATCH_UP_S)

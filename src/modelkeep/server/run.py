@@ -67,7 +67,7 @@ class Serving:
             self.house: Final = _house(self.settings)
             try:
                 self._guard()
-                self._app = App(self.house)
+                self.app = App(self.house)
             except BaseException:
                 self.house.stop()
                 raise
@@ -77,7 +77,7 @@ class Serving:
         self.url: Final = self.settings.address.rstrip("/") if not settings.link else _local(self.settings)
         self._server = _Quiet(
             uvicorn.Config(
-                self._app,
+                self.app,
                 lifespan="off",
                 log_config=None,
                 access_log=False,
@@ -104,11 +104,12 @@ class Serving:
             with _announced(told, self.url):
                 if ready is not None:
                     ready(self.url)
-                asyncio.run(self._serve())
+                with asyncio.Runner(loop_factory=self._server.config.get_loop_factory()) as loop:
+                    loop.run(self._server.serve(sockets=[self._socket]))
         finally:
             self._socket.close()
             self.house.stop()
-            self._app.close()
+            self.app.close()
 
     def ask_to_stop(self) -> None:
         """Makes `run` end; may be called from anywhere, again and again."""
@@ -127,9 +128,6 @@ class Serving:
         self.ask_to_stop()
         if self._thread is not None:
             self._thread.join()
-
-    async def _serve(self) -> None:
-        await self._server.serve(sockets=[self._socket])
 
     def _guard(self) -> None:
         if not is_loopback(self.settings.host) and not self.house.tokens.exist():
@@ -159,10 +157,10 @@ def listen(host: str, port: int) -> socket.socket:
     '127.0.0.1'
     """
     try:
-        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except (OSError, UnicodeError) as error:
         raise BadInput(f"host {host!r}: {error}", hint="Name an address of this machine.") from None
-    made = socket.socket(family, kind)
+    made = socket.socket(family, kind, protocol)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         made.bind(address)

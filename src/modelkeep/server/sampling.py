@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import shutil
-from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -13,16 +12,15 @@ from modelkeep.core.encoding import Samples
 from modelkeep.core.errors import Busy, Error
 from modelkeep.core.kinds import Kind
 from modelkeep.core.series import Labels
-from modelkeep.store.journal import Receipt
+from modelkeep.metrics.probe import Probe
 from modelkeep.wire import native
 
 if TYPE_CHECKING:
-    from modelkeep.metrics.probe import Probe
     from modelkeep.server.house import House
 
 log: Final = logging.getLogger(__name__)
 
-PROBES: Final = Kind["Probe"]("modelkeep.metrics.probes")
+PROBES: Final = Kind[Probe]("modelkeep.metrics.probes")
 Figure = tuple[str, dict[str, str], float]
 
 
@@ -35,7 +33,9 @@ class Sampling:
 
     def __init__(self, house: House) -> None:
         self._house = house
-        self._probes = {name: PROBES.load(name)() for name in PROBES.names()} if house.settings.self_sampling else {}
+        self._probes: dict[str, Probe] = (
+            {name: PROBES.load(name)() for name in PROBES.names()} if house.settings.self_sampling else {}
+        )
         house.own.read(self._figures)
         house.own.put("modelkeep_journal_cut_bytes", house.journal.recovered.cut_bytes)
 
@@ -54,7 +54,10 @@ class Sampling:
                 value=[value for _, value in found],
             )
         )
-        house.journal.submit([part]).add_done_callback(_settled)
+        try:
+            house.journal.append([part])
+        except Busy:
+            log.debug("no room for the server's own samples")
 
     def _probed(self) -> list[tuple[Labels, float]]:
         found: list[tuple[Labels, float]] = []
@@ -120,9 +123,3 @@ def used_bytes(folder: Path) -> int:
         except FileNotFoundError:  # compaction took it away meanwhile
             continue
     return total
-
-
-def _settled(future: Future[Receipt]) -> None:
-    error = future.exception()
-    if error is not None and not isinstance(error, Busy):
-        log.warning("the server's own samples were not kept: %s", error)

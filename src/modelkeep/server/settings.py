@@ -231,7 +231,10 @@ class _Walk:
             return self._mapping(node, key, kind)
         if isinstance(node, yaml.SequenceNode):
             return [self.value(item, f"{key}[{place}]", None) for place, item in enumerate(node.value)]
-        made: Json = self._scalars.construct_object(node)
+        try:
+            made: Json = self._scalars.construct_object(node)
+        except (yaml.YAMLError, ValueError):
+            raise BadInput(f"{where}: {key or 'settings'}: the value cannot be read") from None
         return made if isinstance(made, str | int | float | bool | None) else str(node.value)
 
     def _mapping(self, node: yaml.MappingNode, key: str, kind: object) -> dict[str, Json]:

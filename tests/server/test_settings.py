@@ -1,0 +1,79 @@
+"""Settings: file, variables, options; everything wrong is named with its line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from modelkeep.core.errors import BadInput
+from modelkeep.server.settings import Settings, load, parse, reference
+
+
+def test_options_win_over_variables_over_the_file() -> None:
+    Path("modelkeep.yaml").write_text("port: 1\nhost: a\nclock: events\nlimits: {series: 5}\n")
+    found = load(environment={"MODELKEEP_PORT": "2", "MODELKEEP_HOST": "b", "MODELKEEP_ALERTS_ALLOW": "x, y"}, port=3)
+    assert (found.port, found.host, found.clock, found.limits.series) == (3, "b", "events", 5)
+    assert found.alerts.allow == ["x", "y"]
+    assert load(environment={}, data=Path("d")).folder == Path("d")
+
+
+def test_without_anything_the_defaults_hold() -> None:
+    assert load(environment={}) == Settings()
+    assert parse("") == Settings()
+    assert (Settings().port, Settings().host, Settings().data) == (7300, "127.0.0.1", ".modelkeep")
+
+
+@pytest.mark.parametrize(
+    ("text", "says", "hint"),
+    [
+        ("port: 1\nlimitz: {}", "s.yaml:2: limitz is no setting", "Did you mean limits?"),
+        ("limits:\n  serie: 3", "s.yaml:2: limits.serie is no setting", "Did you mean series?"),
+        ("limits:\n  series: many", "s.yaml:2: limits.series: Expected `int`", ""),
+        ("port: 99999", "s.yaml:1: port: Expected `int` <= 65535", ""),
+        ("clock: moon", "s.yaml:1: clock: Invalid enum value 'moon'", ""),
+        ("retention:\n  logs: soon", "s.yaml:2: retention.logs", ""),
+        ("retention: 7d", "s.yaml:1: retention: Expected `object`", ""),
+        ("port: 1\nport: 2", "s.yaml:2: port is set twice", ""),
+        ("- port", "s.yaml:1: expected keys and values", ""),
+        ("a: [", "s.yaml:2: not YAML", ""),
+        ("alerts: {channels: [webhook]}", "s.yaml:1: alerts.channels", ""),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_line(text: str, says: str, hint: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        parse(text, "s.yaml")
+    assert says in caught.value.message
+    assert hint in caught.value.hint
+
+
+def test_anchors_inside_each_other_are_bounded() -> None:
+    text = "hosts:\n- &a [" + ",".join("x" * 10) + "]\n"
+    for level in range(6):
+        text += f"- &{'bcdefg'[level]} [" + ",".join(f"*{'abcdef'[level]}" for _ in range(10)) + "]\n"
+    with pytest.raises(BadInput, match="more than 10000 values"):
+        parse(text)
+
+
+def test_a_variable_is_named_when_it_is_wrong() -> None:
+    with pytest.raises(BadInput, match="MODELKEEP_PORT: port"):
+        load(environment={"MODELKEEP_PORT": "x"})
+
+
+@given(text=st.text(alphabet="ab:-[]{}&*!#'\"\n %|>1,", max_size=60))
+def test_any_text_gives_settings_or_is_refused(text: str) -> None:
+    try:
+        parse(text)
+    except BadInput as error:
+        message = error.message
+    else:
+        message = "fine"
+    assert message
+
+
+def test_the_page_names_every_setting_and_variable() -> None:
+    page = reference()
+    for key in ("`limits.body_bytes`", "`MODELKEEP_RETENTION_LOGS`", "`alerts.channels`", "`disk_floor_bytes`"):
+        assert key in page
