@@ -172,6 +172,8 @@ def checked(cursor: duckdb.DuckDBPyConnection, query: str, tables: Collection[st
     """
     if len(query) > _MOST_TEXT:
         raise BadInput(f"the statement has {len(query)} characters, at most {_MOST_TEXT} are read")
+    if "\x00" in query:
+        raise BadInput("the statement has a NUL character")
     text = quoted(query)
     statements = _parsed(cursor, text)
     if len(statements) != 1:

@@ -150,9 +150,14 @@ class Tokens:
     def revoke(self, token_id: str) -> None:
         """Ends a token at once; one that is revoked already stays so.
 
+        Args:
+            token_id: its id, or its text.
+
         Raises:
-            Missing: there is no token of this id.
+            Missing: there is no token of this id; the message has no secret.
         """
+        if token_id.startswith("mk_"):
+            token_id = token_id.removeprefix("mk_").partition("_")[0]
         known = table.c.id == token_id
         with self._entries.begin() as connection:
             if connection.execute(sa.select(table.c.id).where(known)).first() is None:
