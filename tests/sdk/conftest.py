@@ -30,6 +30,7 @@ class Receiver:
         self.answers: list[Answer] = []
         self.largest_bytes = 1 << 30
         self.poison = b""
+        self.wrong = b""
         self.headers: list[dict[str, str]] = []
         self.silent = threading.Event()
         self._tokens: set[str] = set()
@@ -95,6 +96,8 @@ class Receiver:
                 return 404, {}, b""
             if headers.get("Content-Encoding") == "deflate":
                 data = zlib.decompress(data)
+            if self.wrong and self.wrong in data:
+                return 400, {}, b'{"error": {"name": "BadInput", "message": "wrong", "hint": ""}}'
             if self.poison and self.poison in data:
                 return 500, {}, b""
             if len(data) > self.largest_bytes:

@@ -180,6 +180,29 @@ def test_a_reference_is_at_most_the_reservoir_and_the_same_every_time(sending) -
     assert first.features["a"] == sorted(set(first.features["a"]))
 
 
+def test_a_truth_that_is_not_known_is_not_sent(sending) -> None:
+    mk.truth("a", None)
+    mk.truth("b", float("nan"))
+    mk.truth(["c", "d", "e"], pd.Series([1.0, None, 0.0]))
+    mk.truth("f", pd.NA)
+    mk.feedback("g", note=None)
+    assert mk.flush()
+    assert [fact["ids"] for fact in sending.facts] == ["c", "e"]
+    assert not client.here().dropped
+
+
+def test_names_that_no_server_takes_are_mended(sending) -> None:
+    mk.log_prediction("a\nb", {"": 1, "x" * 300: 2, "tab\t": 3}, 1, version="v\r")
+    mk.log_prediction("", {}, 1, id="i" * 600)
+    mk.log_prediction("m", pd.DataFrame({"": [1, 2]}), [1, 2])
+    assert mk.flush()
+    first, second, third, _ = sending.rows()
+    assert (first["model"], first["version"]) == ("a b", "v ")
+    assert first["features"] == {"unnamed": 1, "x" * 200: 2, "tab ": 3}
+    assert (second["model"], second["id"]) == ("unnamed", "i" * 512)
+    assert third["features"] == {"unnamed": 1}
+
+
 def test_redacted_fields_stay_here(sending) -> None:
     mk.redact("ssn")
     mk.log_prediction("m", {"ssn": "078-05-1120", "a": 1}, 1)
@@ -264,6 +287,9 @@ def test_nothing_goes_ahead_of_the_predictions_of_a_replay(sending) -> None:
         lambda: mk.sample("s", "many"),
         lambda: mk.truth(["a"], [1, 2]),
         lambda: mk.event("e", at=object()),
+        lambda: mk.truth("", 1),
+        lambda: mk.truth(None, 1),
+        lambda: mk.sample("queue length", 3),
     ],
 )
 def test_a_wrong_call_is_counted_and_never_raises(sending, capsys, call) -> None:

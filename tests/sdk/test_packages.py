@@ -115,6 +115,14 @@ def test_a_reference_is_thinned_not_parted() -> None:
     assert thinner(Envelope("t")) is None
 
 
+def test_a_reference_beyond_one_request_is_thinned_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("modelkeep.sdk.packages.REFERENCE_BYTES", 1000)
+    envelope = Envelope("t", references=[Reference("m", "1", {"a": [0.5] * 1000})])
+    [package] = pack(envelope, compress=False)
+    assert 30 <= package.rows <= 125
+    assert len(package.body) <= 1000
+
+
 def test_surrogates_are_escaped_and_the_rest_is_kept() -> None:
     events = Events([1], ["\ud800"], ["ann"], [None], [None], ["{}"])
     [package] = pack(Envelope("t", events=[events]), compress=False)

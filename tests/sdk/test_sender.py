@@ -91,7 +91,7 @@ def test_retry_after_is_respected(sending) -> None:
     assert time.monotonic() - start > 0.9
 
 
-@pytest.mark.parametrize("status", [400, 409, 415, 422])
+@pytest.mark.parametrize("status", [409, 415, 422])
 def test_what_is_refused_is_counted_with_its_reason(sending, capsys, status: int) -> None:
     log(range(1))
     assert mk.flush()
@@ -108,6 +108,32 @@ def test_what_is_refused_is_counted_with_its_reason(sending, capsys, status: int
     assert sending.envelopes[-1].dropped == dropped
     assert sending.envelopes[-1].releases, "the release that the refused envelope may have told of is told again"
     assert f"{status} predictions[0].at: expected int Mend it." in capsys.readouterr().err
+
+
+def test_one_wrong_record_costs_no_other(sending, capsys) -> None:
+    sending.wrong = b"wrong"
+    log(range(1))
+    assert mk.flush()
+    made = log(range(10, 500))
+    mk.log_prediction("m", {"a": "wrong"}, 1, id="bad")
+    mk.truth("a", "wrong")
+    made += log(range(500, 900))
+    mk.truth("b", 1)
+    assert mk.flush(10)
+    assert sorted(sending.ids) == ["p00000", *made]
+    assert [fact["ids"] for fact in sending.facts] == ["b"]
+    assert client.here().dropped == {"refused": 2}
+    assert "400 wrong" in capsys.readouterr().err
+
+
+def test_a_process_that_is_always_wrong_asks_only_so_often(sending) -> None:
+    sending.wrong = b"wrong"
+    for number in range(2000):
+        mk.log_prediction("m", {"a": "wrong"}, number)
+    assert mk.flush(10)
+    assert sending.ids == []
+    assert client.here().dropped["refused"] >= 2000
+    assert len(sending.headers) <= 2 * sender._SIFTS + 20
 
 
 def test_what_is_too_large_is_parted(sending) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Mapping
+from math import isfinite
 from time import time_ns
 from typing import Final, TypeGuard
 
@@ -14,8 +16,10 @@ from modelkeep.sdk.context import Context, current
 from modelkeep.sdk.moments import Moment, moment_ns, moments_ns
 from modelkeep.sdk.privacy import privacy
 from modelkeep.sdk.tables import Table, keep, length, listed, row_of, split_scores, table_of
-from modelkeep.sdk.values import PLAIN, number
+from modelkeep.sdk.values import PLAIN, named, number, scalar
 
+_METRIC: Final = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
+_LABEL: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 RESERVOIR_ROWS: Final = 100_000
 _SEED: Final = 7300
 Id = str | int
@@ -74,7 +78,7 @@ def truth(id: object, value: object, *, model: str | None = None, at: object = N
 
     Args:
         id: the prediction's id; it may not have arrived yet.
-        value: number, bool or class name.
+        value: number, bool or class name; None, NaN and infinities are not known yet and are not sent.
         model: needed where several models used the id.
         at: when it became known; None: of `mk.at`, or now.
         source: who says so; the latest of each source counts.
@@ -221,7 +225,10 @@ def sample(name: str, value: float, **labels: object) -> None:
         given = number(value)
         if given is None:
             raise BadInput(f"{name}: {value!r} is not a number", hint="Give an int or float.")
-        texts = {str(key): str(label) for key, label in labels.items()}
+        texts = {str(key): named(label) for key, label in labels.items()}
+        for text in ("a" if _METRIC.fullmatch(name) else name, *texts):
+            if not _LABEL.fullmatch(text):
+                raise BadInput(f"{text!r} is not a name of a metric or label", hint="Use letters, digits and _.")
         client.put((SAMPLE, {"__name__": str(name), **texts}, _when(None, current.get()), given))
     except Exception as error:  # noqa: BLE001
         client.failed("sample", error)
@@ -376,19 +383,30 @@ def _facts(kind: str, id: object, values: Mapping[str, object], *, model: str | 
     try:
         around = current.get()
         name = None if model is None else str(model)
+        if id is None or not str(id):
+            raise BadInput("the id is empty", hint="Give the id that log_prediction gave.")
         rows = length(id)
         for source, value in values.items():
             if rows is None:
-                client.put((FACT, str(id), name, kind, value, str(source), _when(at, around)))
+                if _is_known(value):
+                    client.put((FACT, str(id), name, kind, value, str(source), _when(at, around)))
                 continue
             if length(value) != rows:
                 raise BadInput(f"{length(value)} values for {rows} ids", hint="Give one value per id.")
             times = _when(None, around) if at is None else moments_ns(at, rows)
             each = times if isinstance(times, list) else [times] * rows
             for one, said, when in zip(listed(keep(id)), listed(keep(value)), each, strict=True):
-                client.put((FACT, str(one), name, kind, said, str(source), when))
+                if _is_known(said):
+                    client.put((FACT, str(one), name, kind, said, str(source), when))
     except Exception as error:  # noqa: BLE001
         client.failed("truth" if kind == "label" else kind, error)
+
+
+def _is_known(value: object) -> bool:
+    if type(value) is float:
+        return isfinite(value)
+    sent = scalar(value)
+    return sent is not None and (not isinstance(sent, float) or isfinite(sent))
 
 
 def _sampled(rows: Rows) -> Rows:

@@ -47,6 +47,7 @@ class Client:
         self.pid: Final = os.getpid()
         self.checked_at = time.monotonic()
         self._probe_at = 0.0
+        self._envelopes: Envelopes | None = None
         machine = host()
         self.process: Final = f"{machine}:{self.pid}:{token()[:8]}"
         self._labels: Final = {"instance": f"{machine}:{self.pid}", "service": settings.service}
@@ -75,7 +76,9 @@ class Client:
     def _sender(self, machine: str) -> Sender:
         settings = self.settings
         releases = Releases(settings, self.process)
-        envelopes = Envelopes(releases, privacy, service=settings.service, host=machine, lost=self._lost)
+        self._envelopes = envelopes = Envelopes(
+            releases, privacy, service=settings.service, host=machine, lost=self._lost
+        )
         spool = DiskSpool(
             server_folder(settings.spool, settings.url),
             self.process,
@@ -92,6 +95,10 @@ class Client:
             chores=self._measure,
         )
 
+    def _newest_ns(self) -> int:
+        """The newest prediction sent: what a replay may be dated without running ahead of the clock of events."""
+        return self._envelopes.newest_ns if self._envelopes else 0
+
     def _lost(self, reason: str, rows: int, error: Exception) -> None:
         self.buffer.drop(reason, rows)
         complain(reason, f"modelkeep: {rows} records could not be sent: {type(error).__name__}: {error}")
@@ -101,7 +108,9 @@ class Client:
         if now < self._probe_at and not force:
             return
         self._probe_at = now + (_REPLAY_S if Replay.latest_ns else _PROBE_S)
-        at_ns = Replay.latest_ns or time.time_ns()
+        at_ns = self._newest_ns() if Replay.latest_ns else time.time_ns()
+        if not at_ns:
+            return
         samples = [({"__name__": name}, value) for name, value in probe.read()]
         for labels, value in (*samples, *self.meters.read()):
             self.buffer.put((SAMPLE, {**labels, **self._labels}, at_ns, value))

@@ -6,6 +6,7 @@ import select
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException, HTTPMessage, HTTPSConnection
 from typing import Final
@@ -101,7 +102,8 @@ class Connection:
             headers = {**headers, "Content-Encoding": package.coding}
         try:
             http = self._open()
-            http.request("POST", self._path, package.body, headers)
+            with suppress(BrokenPipeError, ConnectionResetError):  # refused before it was read: the answer says why
+                http.request("POST", self._path, package.body, headers)
             self._wait(http, idle)
             response = http.getresponse()
             body = response.read(65_536)

@@ -13,13 +13,15 @@ from modelkeep.sdk.buffer import EVENT, FACT, LOG, PREDICTION, REFERENCE, SAMPLE
 from modelkeep.sdk.privacy import Privacy
 from modelkeep.sdk.releases import Releases
 from modelkeep.sdk.tables import listed
-from modelkeep.sdk.values import clean, column, json, number, numbers
+from modelkeep.sdk.values import column, json, named, number, numbers
 
 SLICE_ROWS: Final = 10_000
 """Rows of a table that go into one envelope."""
 _SHAPES: Final = 16
 """So many sets of feature names of one model stay apart in one envelope; beyond, absent features are null."""
 _FATAL: Final = 24
+_UNNAMED: Final = "unnamed"
+_LONGEST_ID: Final = 512
 _WITHHELD: Final = "[redacted]"
 
 
@@ -32,6 +34,9 @@ class Envelopes:
         service: the program's name, on logs.
         host: the machine's name, on logs.
         lost: called with (reason, rows, error) for rows that could not be built.
+
+    Attributes:
+        newest_ns: time of the newest prediction built.
     """
 
     def __init__(
@@ -45,9 +50,10 @@ class Envelopes:
     ) -> None:
         self._releases = releases
         self._privacy = privacy
-        self._service = service
-        self._host = host
+        self._service = named(service)
+        self._host = named(host)
         self._lost = lost
+        self.newest_ns = 0
 
     def build(self, items: Sequence[Item]) -> Iterator[Envelope]:
         """Gives the items as envelopes, in order; the last item alone may be a table or a reference."""
@@ -100,10 +106,10 @@ class Envelopes:
             if (group := shapes.get(names)) is None:
                 group = shapes[names] = []
             group.append(item)
-        for (model, named), shapes in groups.items():
-            version = clean(self._releases.version(named))
+        for (model, given), shapes in groups.items():
+            version = named(self._releases.version(given))
             for names, group in _united(shapes):
-                envelope.predictions.append(self._group(clean(model), version, names, group))
+                envelope.predictions.append(self._group(_name(model), version, names, group))
 
     def _group(self, model: str, version: str, names: tuple[str, ...], group: list[Item]) -> Predictions:
         _, _, _, ids, at, features, prediction, score, latency, error = zip(*group, strict=True)
@@ -112,7 +118,7 @@ class Envelopes:
             model=model,
             version=version,
             release=self._releases.of(model, version, min(times)),
-            ids=cast("list[str]", list(ids)),
+            ids=_ids(ids),
             at=times,
             features=self._features(names, cast("Sequence[dict[str, object]]", features), cast("list[str]", ids)),
             prediction=column(prediction),
@@ -122,6 +128,7 @@ class Envelopes:
             sent.latency_ns = cast("list[int | None]", list(latency))
         if any(value is not None for value in error):
             sent.error = cast("list[str | None]", list(error))
+        self.newest_ns = max(self.newest_ns, *times)
         return sent
 
     def _features(
@@ -141,8 +148,8 @@ class Envelopes:
         return found
 
     def _table(self, item: Item) -> Iterator[Envelope]:
-        model, named, table = clean(str(item[1])), cast("str | None", item[2]), cast("Rows", item[3])
-        version = clean(self._releases.version(named))
+        model, given, table = _name(item[1]), cast("str | None", item[2]), cast("Rows", item[3])
+        version = named(self._releases.version(given))
         for start in range(0, table.count, SLICE_ROWS):
             part = slice(start, min(start + SLICE_ROWS, table.count))
             times = table.at[part] if isinstance(table.at, list) else [table.at] * (part.stop - start)
@@ -150,7 +157,7 @@ class Envelopes:
                 model=model,
                 version=version,
                 release=self._releases.of(model, version, min(times)),
-                ids=table.ids[part],
+                ids=_ids(table.ids[part]),
                 at=times,
                 features=self._slice(table, part),
                 prediction=_part(table.prediction, part),
@@ -161,6 +168,7 @@ class Envelopes:
             if table.latency_ns is not None:
                 sent.latency_ns = [table.latency_ns] * (part.stop - start)
             self._privacy.thin(sent.features, sent.ids)
+            self.newest_ns = max(self.newest_ns, *times)
             yield Envelope(token=token(), predictions=[sent], releases=self._releases.announce())
 
     def _slice(self, table: Rows, part: slice) -> dict[str, list[Scalar]]:
@@ -170,8 +178,8 @@ class Envelopes:
     def _reference(self, item: Item) -> Iterator[Envelope]:
         table = cast("Rows", item[3])
         sent = Reference(
-            model=clean(str(item[1])),
-            version=clean(self._releases.version(cast("str | None", item[2]))),
+            model=_name(item[1]),
+            version=named(self._releases.version(cast("str | None", item[2]))),
             features=self._slice(table, slice(0, table.count)),
         )
         if table.prediction is not None:
@@ -186,8 +194,8 @@ class Envelopes:
         envelope.events = [
             Events(
                 at=list(at),
-                name=list(name),
-                user=list(user),
+                name=[_name(one) for one in name],
+                user=_ids(user),
                 prediction_id=list(prediction_id),
                 value=[number(one) for one in value],
                 properties=visible,
@@ -203,8 +211,8 @@ class Envelopes:
                 host=self._host,
                 at=list(at),
                 severity=[severity(number) for number in cast("Sequence[int]", level)],
-                level=list(level_name),
-                logger=list(logger),
+                level=[named(one) for one in level_name],
+                logger=[named(one) for one in logger],
                 message=list(message),
                 trace_id=list(trace_id),
                 prediction_id=list(prediction_id),
@@ -243,7 +251,14 @@ def severity(level: int) -> int:
 def _facts(items: list[Item], envelope: Envelope) -> None:
     _, ids, model, kind, value, source, at = zip(*items, strict=True)
     envelope.facts = [
-        Facts(ids=list(ids), model=list(model), kind=list(kind), value=column(value), source=list(source), at=list(at))
+        Facts(
+            ids=_ids(ids),
+            model=[one and named(one) for one in model],
+            kind=list(kind),
+            value=column(value),
+            source=[named(one) for one in source],
+            at=list(at),
+        )
     ]
 
 
@@ -282,7 +297,14 @@ def _united(shapes: dict[tuple[str, ...], list[Item]]) -> Iterable[tuple[tuple[s
 
 
 def _name(name: object) -> str:
-    return name if type(name) is str and name.isascii() else clean(str(name))
+    return named(name, _UNNAMED)
+
+
+def _ids(ids: Sequence[object]) -> list[str]:
+    texts = cast("list[str]", list(ids))
+    if max(map(len, texts)) > _LONGEST_ID:
+        return [text[:_LONGEST_ID] for text in texts]
+    return texts
 
 
 def _part(values: object, part: slice) -> list[Scalar]:

@@ -18,6 +18,8 @@ from modelkeep.sdk.values import clean
 
 LARGEST_BYTES: Final = 4_000_000
 """An envelope whose msgpack is larger is sent in parts."""
+REFERENCE_BYTES: Final = 14_000_000
+"""A reference is one request; of a larger one, every second row is sent."""
 CODINGS: Final = ("identity", "deflate", "zstd")
 _PARTS: Final = ("references", "facts", "events", "logs", "samples", "predictions")
 Struct = TypeVar("Struct", bound=msgspec.Struct)
@@ -70,6 +72,9 @@ def pack(envelope: Envelope, *, compress: bool, largest_bytes: int = LARGEST_BYT
     except UnicodeEncodeError:
         envelope = cast("Envelope", _cleaned(envelope))
         data = encode(envelope)
+    if len(data) > REFERENCE_BYTES and (thin := thinner(envelope)):
+        yield from pack(thin, compress=compress, largest_bytes=largest_bytes)
+        return
     if len(data) > largest_bytes and (parts := halves(envelope)):
         for part in parts:
             yield from pack(part, compress=compress, largest_bytes=largest_bytes)

@@ -26,6 +26,9 @@ _BACKOFF_S: Final = 0.5
 _LONGEST_S: Final = 15.0
 _ADOPT_S: Final = 30.0
 _MEMORY_BYTES: Final = 32_000_000
+_WRONG: Final = 400
+_SIFTS: Final = 100
+_SIFT_S: Final = 60.0
 _CRASH: Final = 500
 _STUBBORN: Final = 20
 """So many answers 500 in a row send a package behind the others: it may be what the server cannot take."""
@@ -76,6 +79,8 @@ class Sender:
         self._urgent = 0
         self._failures = 0
         self._crashes = 0
+        self._sifts = 0
+        self._sift_again_at = 0.0
         self._retry_at = 0.0
         self._adopt_at = 0.0
         self._held_since = 0.0
@@ -317,8 +322,25 @@ class Sender:
         if answer.again:
             self._back_off(answer)
             return False
-        self._refused(package, answer)
-        return True
+        return self._sift(package, answer, idle)
+
+    def _sift(self, package: Package, answer: Answer, idle: Callable[[], None]) -> bool:
+        """Sends the halves of what was refused, so that one wrong record costs no other; so often a minute."""
+        now = time.monotonic()
+        if now >= self._sift_again_at:
+            self._sift_again_at, self._sifts = now + _SIFT_S, _SIFTS
+        parts = None
+        if answer.status == _WRONG and package.rows > 1 and self._sifts > 0:
+            try:
+                parts = halves(package.open())
+            except ValueError:
+                parts = None
+        if parts is None:
+            self._refused(package, answer)
+            return True
+        self._sifts -= 1
+        compress = package.coding != "identity"
+        return all(self._deliver(small, idle) for part in parts for small in pack(part, compress=compress))
 
     def _part(self, package: Package, answer: Answer, idle: Callable[[], None]) -> bool:
         try:

@@ -16,6 +16,7 @@ r"""Any value of a caller, turned into one that can be sent.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -32,6 +33,8 @@ PLAIN: Final = frozenset({type(None), bool, int, float, str})
 _NUMBERS: Final = frozenset({int, float, bool, type(None)})
 _LEAST, _MOST = -(2**63), 2**63 - 1
 _LONGEST: Final = 1000
+_LONGEST_NAME: Final = 200
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _ABSENT: Final = frozenset({"NAType", "NaTType"})
 _DEEPEST: Final = 20
 
@@ -107,6 +110,18 @@ def clean(text: str) -> str:
     'a\\ud800'
     """
     return str(text).encode("utf-8", "backslashreplace").decode()
+
+
+def named(text: object, otherwise: str = "") -> str:
+    r"""Gives text as a name that the server takes: at most 200 characters, none of them a control character.
+
+    >>> named("a\nb"), named("", "unnamed")
+    ('a b', 'unnamed')
+    """
+    if type(text) is str and len(text) <= _LONGEST_NAME and text.isascii() and text.isprintable() and text:
+        return text
+    found = _CONTROL.sub(" ", clean(text if isinstance(text, str) else str(text)))[:_LONGEST_NAME]
+    return found or otherwise
 
 
 _TURNS: Final[tuple[tuple[type | tuple[type, ...], Callable[[object], Scalar]], ...]] = (
