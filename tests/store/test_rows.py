@@ -387,7 +387,7 @@ def test_scan_names_what_it_does_not_know(rows: Rows) -> None:
     rows.close()
 
 
-def test_latest_facts_go_by_their_time_then_by_arrival(rows: Rows) -> None:
+def test_the_fact_that_arrived_last_counts(rows: Rows) -> None:
     rows.apply(
         [
             entry(
@@ -419,7 +419,7 @@ def test_latest_facts_go_by_their_time_then_by_arrival(rows: Rows) -> None:
     assert found.column_names == [name for name, _ in FACT]
     assert [(row["id"], row["kind"], row["value"]) for row in found.to_pylist()] == [
         ("a", "feedback", None),
-        ("a", "label", 1.0),
+        ("a", "label", 2.0),
         ("b", "label", 2.0),
     ]
     rows.close()

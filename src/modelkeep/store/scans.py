@@ -25,9 +25,9 @@ _PLACE: Final = '"at" AS "at ", seq AS "seq ", row AS "row "'
 
 LATEST: Final = (
     "SELECT * EXCLUDE (seq, row, time) FROM ({rows}) QUALIFY row_number() OVER"
-    ' (PARTITION BY id, kind, source ORDER BY "at" DESC, seq DESC, row DESC) = 1 ORDER BY "at", id'
+    ' (PARTITION BY id, kind, source ORDER BY seq DESC, row DESC) = 1 ORDER BY "at", id'
 )
-"""The latest fact per id, kind and source: by its own time, then by arrival."""
+"""Of each id, kind and source the fact that arrived last."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,9 +19,9 @@ _HIDDEN: Final = frozenset({"at", "time", "row", "misfits", "seq"})
 
 LABEL: Final = (
     "SELECT * EXCLUDE (kind, row) FROM fact_rows WHERE kind = 'label' QUALIFY row_number() OVER"
-    " (PARTITION BY model, id ORDER BY at_ns DESC, seq DESC, row DESC) = 1"
+    " (PARTITION BY model, id ORDER BY seq DESC, row DESC) = 1"
 )
-"""The latest label per model and id: by its own time, then by arrival."""
+"""The label of a model and id that arrived last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +76,8 @@ def relation(folder: Path, kind: str, sources: Sequence[Source]) -> Relation:
         sources: of this kind.
     """
     columns = dict(FIXED[kind])
+    if kind == LOOSE and not any(LOOSE in source.types for source in sources):
+        columns[LOOSE] = "double"
     for source in sources:
         for column, form in source.types.items():
             columns[column] = "string" if "string" in (form, columns.get(column)) else form

@@ -125,9 +125,9 @@ class Rows:
             self._vault = Vault(folder.resolve(), self._disk)
             opened.callback(self._vault.close)
             self._folder: Final = self._vault.folder
-            self._sandbox = Sandbox(self._folder, self._folder / "spill", memory_limit_bytes=memory_limit_bytes)
-            opened.callback(self._sandbox.close)
-            self._closing = opened.pop_all()
+            self._memory_limit_bytes = memory_limit_bytes
+            self._sandbox = self._database()
+            opened.pop_all()
         manifest = self._vault.manifest
         self._applied = manifest.seq
         self._recent: dict[Stream, Recent] = {}
@@ -161,7 +161,8 @@ class Rows:
 
     def close(self) -> None:
         """Lets go of the folder, without sealing."""
-        self._closing.close()
+        self._sandbox.close()
+        self._vault.close()
 
     def sql(
         self,
@@ -174,7 +175,7 @@ class Rows:
         """Gives the answer of one SELECT over the views `prediction`, `fact`, `label`, `event`, `log`, `reference`.
 
         In a view `at` is a timestamp in UTC (µs) and `at_ns` the same in ns; features are the columns
-        `features.<name>`, which need no quotes here. `label` has the latest label per model and id.
+        `features.<name>`, which need no quotes here. `label` has the label per model and id that arrived last.
 
         Args:
             query: DuckDB's SQL.
@@ -229,7 +230,7 @@ class Rows:
         return self._asked(lambda cursor, moment: scans.scanned(cursor, moment, wanted, columns))
 
     def latest_facts(self, ids: Sequence[str], model: str) -> pa.Table:
-        """Gives the latest fact per id, kind and source: by its own time, then by arrival.
+        """Gives of each id, kind and source the fact that arrived last.
 
         Args:
             ids: of predictions of `model`; facts that do not name a model count too.
@@ -325,10 +326,16 @@ class Rows:
         self._refused_rows += table.num_rows
         log.error("%d rows are put aside in %s: %s", table.num_rows, path, error)
 
+    def _database(self) -> Sandbox:
+        return Sandbox(self._folder, self._folder / "spill", memory_limit_bytes=self._memory_limit_bytes)
+
     def _asked(self, ask: Ask) -> pa.Table:
         try:
             return self._once(ask)
         except Unreadable as error:
+            if isinstance(error.__cause__, (duckdb.InternalException, duckdb.FatalException)):
+                self._sandbox = self._database()
+                raise BadInput(f"the database failed at this query: {error}", hint="Write it another way.") from error
             if not self._inspected():
                 raise Corrupt(
                     f"a stored file cannot be read: {error}", hint="Look at `damaged` in the status."
