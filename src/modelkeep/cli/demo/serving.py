@@ -35,6 +35,7 @@ def main(first: date, last: date, seconds: float) -> None:
         seconds: how long the whole shall take; 0 means as fast as it goes.
     """
     logging.getLogger().addHandler(logging.NullHandler())  # what is logged goes to the server, not to the terminal
+    log.setLevel(logging.INFO)
     mk.logging.install(level="INFO")
     frame = flights()
     day = pd.to_datetime({"year": 2013, "month": frame["month"], "day": frame["day"]}).dt.date
