@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar
 
 import orjson
-from fastapi import Body, FastAPI, Query, Request
+from fastapi import Body, Depends, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
 from modelkeep._version import __version__
@@ -51,6 +53,17 @@ _FAILURES: Final[dict[int | str, dict[str, Any]]] = {
 }
 
 
+def _no_others(request: Request) -> None:
+    """Refuses parameters that the route does not know: a misspelt `from` must not widen the question."""
+    route = request.scope["route"]
+    known = [field.alias for field in route.dependant.query_params] if isinstance(route, APIRoute) else []
+    for name in request.query_params:
+        if name not in known:
+            near = get_close_matches(name, known, 1)
+            hint = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(known) or 'none'}."
+            raise BadInput(f"parameter {name[:60]!r} is not known here", hint=hint)
+
+
 class Api:
     """The FastAPI application and its entries in the table of routes.
 
@@ -71,6 +84,7 @@ class Api:
             redoc_url=None,
             openapi_url=None,
             responses=_FAILURES,
+            dependencies=[Depends(_no_others)],
         )
         self.fastapi.add_exception_handler(Error, _error)
         self.fastapi.add_exception_handler(Exception, _error)
@@ -207,7 +221,7 @@ class Api:
 
         @self._enter("GET", "/api/v1/logs", "read", words.LogsTold)
         async def logs(
-            q: Annotated[str | None, Query(max_length=10_000)] = None,
+            q: Annotated[str | None, Query(max_length=2_000)] = None,
             start: From = None,
             to: To = None,
             limit: Annotated[int, Query(ge=1, le=10_000)] = 100,
