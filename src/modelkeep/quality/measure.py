@@ -13,7 +13,6 @@ rate of false discoveries is held as well.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from functools import cache
 from statistics import NormalDist
@@ -106,14 +105,16 @@ def family_alpha(judged: int) -> float:
     return FAMILY / max(judged, 1)
 
 
-def chi_square_bound(freedom: float, alpha: float) -> float:
+def chi_square_bound(freedom: float | Floats, alpha: float) -> Floats:
     """Gives the value that a chi-square variable exceeds with probability `alpha`.
 
-    Source: Wilson and Hilferty, The distribution of chi-square, 1931; within 1 % for alpha down to 1e-7.
+    Source: Wilson and Hilferty, The distribution of chi-square, 1931; from three degrees of freedom on
+        within 8 % for alpha down to 1e-6, for fewer within 20 %.
 
-    >>> round(chi_square_bound(9, 0.05), 1)
+    >>> round(float(chi_square_bound(9, 0.05)), 1)
     16.9
     """
-    part = 2 / (9 * freedom)
+    degrees = np.maximum(np.asarray(freedom, np.float64), 1e-3)
+    part = 2 / (9 * degrees)
     deviation = NormalDist().inv_cdf(1 - alpha)
-    return float(freedom * (1 - part + deviation * math.sqrt(part)) ** 3)
+    return np.asarray(degrees * np.maximum(1 - part + deviation * np.sqrt(part), 0) ** 3)

@@ -30,12 +30,14 @@ class Sample:
         current: rows with a value, one number per window.
         cells: categories, or for numbers 0.
         roughness: integral of sqrt(F (1 - F)) over the reference, in its standard deviations; 0 for categories.
+        rarity: sum of 1 / share over the categories.
     """
 
     reference: float
     current: Floats
-    cells: int
-    roughness: float
+    cells: int = 0
+    roughness: float = 0.0
+    rarity: float = 0.0
 
     @property
     def spread(self) -> Floats:
@@ -110,11 +112,12 @@ class Pair:
         """How much data this is."""
         if not self.numeric:
             reference, current = self.counts
-            return Sample(float(reference.sum()), np.asarray(current.sum()), len(reference), 0.0)
+            rarity = float(np.sum((reference.sum() + current.sum()) / (reference + current)))
+            return Sample(float(reference.sum()), np.asarray(current.sum()), len(reference), rarity=rarity)
         values = self.reference
         share = np.arange(1, len(values)) / len(values)
         roughness = float(np.sum(np.sqrt(share * (1 - share)) * np.diff(values))) / self.scale
-        return Sample(float(len(values)), np.asarray(float(len(self.current))), 0, roughness)
+        return Sample(float(len(values)), np.asarray(float(len(self.current))), roughness=roughness)
 
 
 @dataclass(frozen=True)
@@ -171,10 +174,11 @@ class Profiles:
         """How much data stands behind each window."""
         total = float(self.reference.sum())
         if self.edges is None:
-            return Sample(total, self.rows, int(np.count_nonzero(self.reference)) + 1, 0.0)
+            held = self.reference[self.reference > 0]
+            return Sample(total, self.rows, len(held) + 1, rarity=float(np.sum(total / held) + total))
         height = np.sqrt(self.expected * (1 - self.expected))
         mean = height[:-1] if self.discrete else (height[1:] + height[:-1]) / 2
-        return Sample(total, self.rows, 0, float(mean @ np.diff(self.edges)) / self.scale)
+        return Sample(total, self.rows, roughness=float(np.sum(mean * np.diff(self.edges))) / self.scale)
 
     def merged(self, bins: int) -> tuple[Floats, Floats]:
         """Counts of the two over at most `bins` equal-count bins of the reference; categories stay as they are."""
@@ -190,7 +194,8 @@ def quantile_places(counts: Floats, bins: int) -> Ints:
     """Gives the cells whose upper edges are the reference's quantiles 1/bins … (bins - 1)/bins, each once."""
     total = np.cumsum(counts)
     levels = np.arange(1, bins) * total[-1]
-    return np.unique(np.searchsorted(total[:-1] * bins, levels - 1e-6))
+    places = np.unique(np.searchsorted(total * bins, levels - 1e-6))
+    return np.asarray(places[total[places] < total[-1]])
 
 
 def quantiles(values: Floats, bins: int) -> Floats:

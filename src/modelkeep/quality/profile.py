@@ -1,10 +1,10 @@
 """Profiles: what a column held, as counts over fixed edges. They add up, so any window is a sum of hours.
 
-Numbers are counted in 256 equal-count ranges of the reference, with eight more edges beyond its least and greatest
-value; a column with up to 256 different values gets one cell per value, and a value that fills a whole range gets a
-cell of its own. Names are counted exactly up to `NAMED` different ones, the others of the reference together in
-`OTHER`, and what the reference never held in `UNSEEN`. Nulls, NaN, infinities and values of another type are states
-of a row beside these cells, so nothing a model is fed can break a profile.
+Numbers are counted in 256 equal-count ranges of the reference, divided further in its tails, with more edges at
+and beyond its least and greatest value; a column with up to 256 different values gets one cell per value, and a value
+that fills a whole range gets a cell of its own. Names are counted exactly up to `NAMED` different ones, the others of
+the reference together in `OTHER`, and what the reference never held in `UNSEEN`. Nulls, NaN, infinities and values of
+another type are states of a row beside these cells, so nothing a model is fed can break a profile.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ from modelkeep.core.errors import BadInput
 from modelkeep.quality.pair import Arrow, Floats, Ints, Profiles
 
 RANGES: Final = 256
-TAILS: Final = (0.1, 1.0, 10.0, 100.0)
+FINE: Final = (512, 1024, 2048, 4096, 8192)
+"""The outermost ranges are divided at these fractions of the rows, since most of a long tail's width lies there."""
+TAILS: Final = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 100.0)
+"""Edges beyond the reference's least and greatest number, in widths of its range."""
 NAMED: Final = 254
 UNSEEN: Final = 0
 OTHER: Final = 1
@@ -141,7 +144,7 @@ def edges_of(values: Arrow) -> Edges:
     Raises:
         BadInput: the column has no value.
 
-    >>> edges_of(pa.array([1.0, 2.0, 3.0])).numbers.tolist()[3:7]
+    >>> edges_of(pa.array([1.0, 2.0, 3.0])).numbers.tolist()[len(TAILS) :][:4]
     [0.9999999999999999, 1.0, 2.0, 3.0]
     >>> edges_of(pa.array(["b", "a", "b"])).values
     ('b', 'a')
@@ -155,6 +158,7 @@ def edges_of(values: Arrow) -> Edges:
     return _number_edges(numbers)
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def profile(values: Arrow, edges: Edges) -> Profile:
     """Gives the counts of a column over edges.
 
@@ -270,13 +274,14 @@ def unpack(data: bytes) -> tuple[Edges, Profile | None]:
     return edges, Profile(np.frombuffer(stored.counts), np.frombuffer(stored.states), *stored.moments)
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def _number_edges(numbers: Floats) -> Edges:
     distinct = np.unique(numbers)
     low, high = float(distinct[0]), float(distinct[-1])
     discrete = len(distinct) <= RANGES
     inner = distinct if discrete else _quantile_edges(numbers)
     width = (high - low) or max(abs(high), 1.0)
-    lower = [low - share * width for share in TAILS[:3]]
+    lower = [low - share * width for share in TAILS]
     upper = [high + share * width for share in TAILS]
     whole = np.unique(np.concatenate([lower, [np.nextafter(low, -np.inf)], inner, upper]))
     scale = float(np.std(numbers))
@@ -284,6 +289,7 @@ def _number_edges(numbers: Floats) -> Edges:
     return Edges("", whole[np.isfinite(whole)], discrete=discrete, low=low, high=high, scale=scale).named()
 
 
+@np.errstate(over="ignore")
 def _quantile_edges(numbers: Floats) -> Floats:
     """Quantiles that hold every twentieth exactly, so that measures over 10 or 20 bins lose nothing."""
     places = [np.zeros(1, np.int64)]
@@ -291,7 +297,8 @@ def _quantile_edges(numbers: Floats) -> Floats:
         pieces = RANGES // 20 + (part % 5 != 0)
         steps = part * pieces + np.arange(1, pieces + 1)
         places.append(-(-steps * len(numbers) // (20 * pieces)) - 1)
-    found = numbers[np.concatenate(places)]
+    fine = -(-len(numbers) // np.array(FINE))
+    found = numbers[np.sort(np.concatenate([*places, fine - 1, len(numbers) - fine - 1]))]
     atoms = np.unique(found[1:][found[1:] == found[:-1]])
     return np.union1d(found, np.nextafter(atoms, -np.inf))
 

@@ -48,8 +48,13 @@ class ChiSquare:
         return np.where(profiles.rows > 0, _strength(profiles.reference, profiles.current), np.nan)
 
     def noise(self, sample: Sample, alpha: float) -> Floats:
-        total = sample.reference + sample.current
-        return np.sqrt(chi_square_bound(max(sample.cells - 1, 1), alpha) / np.maximum(total, 1.0))
+        """Rare categories widen the statistic: its variance is matched by a scaled chi-square (Haldane 1937)."""
+        rows = np.maximum(np.minimum(sample.current, sample.reference), 1.0)
+        mean = max(sample.cells - 1, 1)
+        excess = np.maximum(sample.rarity - sample.cells**2 - 2 * sample.cells + 2, 0) / rows
+        scale = 1 + excess / (2 * mean)
+        bound = scale * chi_square_bound(mean / scale, alpha)
+        return np.asarray(np.sqrt(bound / np.maximum(sample.reference + sample.current, 1.0)))
 
 
 def _strength(reference: Floats, current: Floats) -> Floats:

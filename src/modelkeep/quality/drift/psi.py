@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from modelkeep.quality.measure import Measure, chi_square_bound
 from modelkeep.quality.pair import Column, Floats, Pair, Profiles, Sample, binned
@@ -53,13 +54,14 @@ class Psi:
 
 
 def _index(reference: Floats, current: Floats) -> Floats:
-    p, q = _shares(reference), _shares(current)
-    return np.asarray(np.sum((p - q) * np.log(p / q), axis=-1))
+    there = (reference > 0) | (current > 0)
+    p, q = (_shares(np.broadcast_to(counts, there.shape), there) for counts in (reference, current))
+    return np.asarray(np.sum((p - q) * np.log(p / q), axis=-1, where=there))
 
 
-def _shares(counts: Floats) -> Floats:
+def _shares(counts: Floats, there: npt.NDArray[np.bool_]) -> Floats:
     filled = np.where(counts > 0, counts, 0.5)
-    return np.asarray(filled / filled.sum(axis=-1, keepdims=True))
+    return np.asarray(filled / np.maximum(np.sum(filled, axis=-1, keepdims=True, where=there), 0.5))
 
 
 plugin: type[Measure] = Psi

@@ -33,7 +33,7 @@ def wasserstein(reference: Column, current: Column, /) -> float:
 
 
 class Wasserstein:
-    """The measure `wasserstein`; from profiles values are taken as spread evenly over their cell."""
+    """The measure `wasserstein`; from profiles values count as spread evenly over a cell that is not one value's own."""
 
     numeric: ClassVar[bool] = True
     categorical: ClassVar[bool] = False
@@ -48,9 +48,13 @@ class Wasserstein:
         if profiles.edges is None:
             raise TypeError("numbers only")
         width = np.diff(profiles.edges) / profiles.scale
-        if profiles.discrete:
-            return np.asarray(np.einsum("...j,j->...", np.abs(profiles.gap[..., :-1]), width))
-        return _crossed(profiles.gap, width)
+        if not profiles.discrete:
+            return _crossed(profiles.gap, width)
+        inner = slice(*np.flatnonzero(np.diff(profiles.expected, prepend=0.0, append=1.0))[[0, -1]])
+        steps = np.zeros_like(width)
+        steps[inner], width[inner] = width[inner], 0.0
+        flat = np.einsum("...j,j->...", np.abs(profiles.gap[..., :-1]), steps)
+        return np.asarray(flat + _crossed(profiles.gap, width))
 
     def noise(self, sample: Sample, alpha: float) -> Floats:
         mean = math.sqrt(2 / math.pi) * sample.roughness
