@@ -19,7 +19,7 @@ from typing import IO, TYPE_CHECKING, Final
 from starlette.types import Receive, Scope, Send
 
 from modelkeep._version import __version__
-from modelkeep.core.errors import BadInput, Busy, Conflict, Corrupt, Missing
+from modelkeep.core.errors import BadInput, Busy, Conflict, Corrupt, Missing, Unreachable
 from modelkeep.core.times import iso
 from modelkeep.server.pause import all_held
 
@@ -196,6 +196,7 @@ def restore(archive: Path, folder: Path) -> int:
         Conflict: the folder holds something.
         BadInput: the archive is no backup, or one of a newer form.
         Corrupt: a file is missing, cut or not what was written.
+        Unreachable: the folder cannot be written.
     """
     if not archive.is_file():
         raise Missing(f"{archive} does not exist")
@@ -206,6 +207,11 @@ def restore(archive: Path, folder: Path) -> int:
     try:
         count = _unpack(archive, place)
         place.replace(folder)
+    except OSError as error:
+        shutil.rmtree(place, ignore_errors=True)
+        raise Unreachable(
+            f"{folder}: {error.strerror or error}", hint="Is there room, and may it be written?"
+        ) from None
     except BaseException:
         shutil.rmtree(place, ignore_errors=True)
         raise
@@ -223,6 +229,8 @@ def _unpack(archive: Path, place: Path) -> int:
                     continue
                 if not files:
                     _check_first(tar, member, archive)
+                if member.name in files:
+                    raise BadInput(f"{archive}: {member.name[:100]!r} stands in it twice")
                 files[member.name] = _write(_content(tar, member, archive), place, member.name)
     except (tarfile.TarError, EOFError, ValueError) as error:
         raise Corrupt(f"{archive}: {str(error) or 'it ends too early'}", hint="Take another backup.") from None
