@@ -24,6 +24,10 @@ class Counters:
     def __init__(self, cells: Cells) -> None:
         self._cells = cells
 
+    def there(self, group: str) -> bool:
+        """Whether anything was ever counted for a model version."""
+        return self._cells.revision(TRAFFIC_HOURS, group) > 0
+
     def totals(self, group: str, times: Ints, cells: Sequence[int]) -> Floats:
         """Gives how much each cell had counted before the minute of each time.
 
@@ -39,7 +43,7 @@ class Counters:
         first = int(times[0]) // HOUR
         older = self._cells.rows(TRAFFIC_HOURS, group, None, first)
         begin = first * (HOUR // width)
-        rows = self._cells.rows(table, group, begin, int(times[-1]) // width)
+        rows = self._cells.rows(table, group, begin, int(times[-1]) // width + 1)
         base = np.bincount(older.index, older.value, SIZE)[list(cells)]
         at = np.searchsorted(times // width, rows.bucket, "right")
         place = np.full(SIZE, -1)

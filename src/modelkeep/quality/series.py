@@ -162,7 +162,8 @@ class DerivedSeries:
     def _versions(self) -> list[Version]:
         """The versions that have predictions, and one without a name per model for what could not be assigned."""
         made = [one for one in list(self._catalogue.versions) if one.predictions]
-        return made + [Version(model, "") for model in ("", *dict.fromkeys(one.model for one in made))]
+        lost = [Version(model, "") for model in ("", *dict.fromkeys(one.model for one in made))]
+        return made + [one for one in lost if self._counters.there(one.group)]
 
     def _families(self, name: str, version: Version) -> Iterator[_Family]:
         base = {"model": version.model, "version": version.version}

@@ -33,7 +33,7 @@ def wasserstein(reference: Column, current: Column, /) -> float:
 
 
 class Wasserstein:
-    """The measure `wasserstein`; from profiles values count as spread evenly over a cell that is not one value's own."""
+    """The measure `wasserstein`; from profiles values are spread evenly over a cell that is not one value's own."""
 
     numeric: ClassVar[bool] = True
     categorical: ClassVar[bool] = False
