@@ -15,6 +15,7 @@ from modelkeep.core.encoding import FORM, MEDIA_TYPE, Envelope, Events, Facts, L
 from modelkeep.sdk import client
 from modelkeep.sdk.complaints import _last
 from modelkeep.sdk.privacy import privacy
+from modelkeep.wire.native import parts
 
 Answer = tuple[int, dict[str, str], bytes]
 
@@ -105,6 +106,7 @@ class Receiver:
             try:
                 envelope = decode(data)
                 check(envelope)
+                parts(data)
             except Exception as error:  # noqa: BLE001
                 self.faults.append(repr(error))
                 return 400, {}, b'{"error": {"name": "BadInput", "message": "not an envelope", "hint": ""}}'

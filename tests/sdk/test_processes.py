@@ -196,6 +196,21 @@ def test_the_end_of_a_process_waits_no_longer_than_its_limit(receiver, tmp_path)
     assert len(set(receiver.ids)) == len(receiver.ids) == 100
 
 
+def test_a_batch_that_the_end_cuts_short_arrives_by_the_next(receiver, tmp_path) -> None:
+    receiver.silent.set()
+    code = """
+import pandas
+import modelkeep as mk
+mk.log_prediction("m", {"a": 1}, 1, id="first")
+mk.log_prediction("m", pandas.DataFrame({"a": range(45_000)}), range(45_000), id=range(45_000))
+mk.log_prediction("m", {"a": 1}, 1, id="last")
+"""
+    run(receiver, tmp_path, code, MODELKEEP_EXIT_S="0.5")
+    receiver.silent.clear()
+    run(receiver, tmp_path, "import modelkeep as mk\nmk.truth('a', 1)\nassert mk.flush(20)")
+    assert receiver.ids == ["first", *map(str, range(45_000)), "last"]
+
+
 def test_a_process_whose_server_is_away_ends_at_once(receiver, tmp_path) -> None:
     receiver.stop()
     start = time.monotonic()

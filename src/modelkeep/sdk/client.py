@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import atexit
+import encodings.ascii
+import encodings.idna
 import os
+import subprocess
 import sys
 import threading
 import time
@@ -24,6 +27,8 @@ from modelkeep.sdk.sender import Sender
 from modelkeep.sdk.settings import Settings, host, read
 from modelkeep.sdk.spool import DiskSpool, server_folder
 
+PRELOADED: Final = (encodings.ascii, encodings.idna, subprocess)
+"""What the thread would import by itself: a fork in the middle of an import leaves the module broken in the child."""
 _PROBE_S: Final = 10.0
 _REPLAY_S: Final = 1.0
 _RECHECK_S: Final = 1.0

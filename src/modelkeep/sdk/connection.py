@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from http.client import HTTPConnection, HTTPException, HTTPMessage, HTTPSConnection
+from http.client import HTTPConnection, HTTPMessage, HTTPSConnection
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -23,7 +23,6 @@ _SLICE_S: Final = 0.2
 _CONNECT_S: Final = 3.0
 _STALE_S: Final = 1.0
 _LATER: Final = frozenset({0, 401, 403, 404, 407, 408, 421, 425, 429})
-_BROKEN: Final = (OSError, HTTPException, ValueError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +81,7 @@ class Connection:
 
         Args:
             package: what to send.
-            idle: called about five times a second while the answer is awaited; may raise to give up.
+            idle: called about five times a second while the answer is awaited; gives up by a BaseException.
         """
         reused, start = self._http is not None, time.monotonic()
         answer = self._attempt(package, idle)
@@ -109,7 +108,7 @@ class Connection:
             body = response.read(65_536)
             if response.will_close or not response.isclosed():
                 self.close()
-        except _BROKEN as error:
+        except Exception as error:  # noqa: BLE001
             self.close()
             return Answer(0, f"{type(error).__name__}: {error}")
         except BaseException:

@@ -160,7 +160,7 @@ def _attached(logger: logging.Logger) -> bool:
 
 
 def _copy(client: Client, record: logging.LogRecord) -> None:
-    if client.sender is not None and record.thread == client.sender.ident:
+    if client.sender is not None and threading.get_ident() == client.sender.ident:
         return
     around = current.get()
     trace, prediction = _joined(around)

@@ -35,7 +35,7 @@ _STUBBORN: Final = 20
 _TOO_LARGE: Final = 413
 
 
-class Enough(Exception):
+class Enough(BaseException):
     """The process ends and may wait no longer."""
 
 
@@ -168,13 +168,14 @@ class Sender:
 
     def _last_turns(self) -> None:
         try:
-            self._retry_at = 0.0
+            self._retry_at = 0.0 if time.monotonic() < self._deadline else float("inf")
             self._turn()
             while self._spool.head() is not None and not self._failures and time.monotonic() < self._deadline:
                 self._unspool()
+        except Enough:
+            self._deadline = 0.0
         except Exception as error:  # noqa: BLE001
-            if not isinstance(error, Enough):
-                self._failed(error)
+            self._failed(error)
         finally:
             self._rescue()
 
@@ -254,8 +255,14 @@ class Sender:
                 self._absorb()
             self._check_deadline()
 
-        delivered = self._deliver(package, idle)
-        self._flying = None
+        try:
+            delivered = self._deliver(package, idle)
+        except Enough:
+            if not held:
+                self._keep(package)
+            raise
+        finally:
+            self._flying = None
         if not delivered and not held:
             self._keep(package)
         elif delivered and held and self._is_head(package):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 import sys
@@ -69,7 +70,7 @@ def read(environ: Mapping[str, str] | None = None) -> Settings:
         spool_bytes=_number(given, "MODELKEEP_SPOOL_BYTES", 512 * _MEGABYTE),
         buffer_rows=_number(given, "MODELKEEP_BUFFER", 50_000),
         service=given.get("MODELKEEP_SERVICE", "") or Path(sys.argv[0] if sys.argv else "").stem or "python",
-        exit_s=float(_number(given, "MODELKEEP_EXIT_S", 5)),
+        exit_s=_seconds(given, "MODELKEEP_EXIT_S", 5.0),
         model_version=given.get("MODELKEEP_MODEL_VERSION", ""),
         data_version=given.get("MODELKEEP_DATA_VERSION", ""),
         config_version=given.get("MODELKEEP_CONFIG_VERSION", ""),
@@ -97,6 +98,14 @@ def _number(given: Mapping[str, str], name: str, default: int) -> int:
         return max(0, int(float(given.get(name, "") or default)))
     except (ValueError, OverflowError):
         return default
+
+
+def _seconds(given: Mapping[str, str], name: str, default: float) -> float:
+    try:
+        found = float(given.get(name, "") or default)
+    except ValueError:
+        return default
+    return max(0.0, found) if math.isfinite(found) else default
 
 
 def _cache(given: Mapping[str, str]) -> Path:
