@@ -119,7 +119,7 @@ def test_mail_by_starttls_with_a_login(certificate):
             mailer(post, **options, password=Secret("wrong")).send(example())
         with pytest.raises(Unreachable, match="certificate"):
             mailer(post, tls="starttls").send(example())
-        with pytest.raises(BadInput, match=r"530|STARTTLS"):
+        with pytest.raises(Denied, match="530"):
             mailer(post).send(example())
         assert len(post.mails) == 1
 

@@ -6,7 +6,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from modelkeep.alerts.channel import Channel
@@ -17,10 +17,11 @@ from modelkeep.alerts.ledger import Alert, Batch, Delivery, Ledger, Posting
 from modelkeep.alerts.outbox import Outbox
 from modelkeep.alerts.replay import replay
 from modelkeep.alerts.rules import Rule, RuleGroup
+from modelkeep.alerts.rules.file import distinct
 from modelkeep.alerts.rules.rule import PREFIX, ClockName
 from modelkeep.alerts.silences import Silence, matchers, silenced
 from modelkeep.alerts.state import BURNING, LIVE, Frame, Instance, State, Transition, advance
-from modelkeep.alerts.status import AlertsStatus, GroupStatus, RuleStatus
+from modelkeep.alerts.status import AlertsStatus, GroupStatus, Health, RuleStatus
 from modelkeep.alerts.steps import Query, ask, batches, newest
 from modelkeep.core.clock import DAY, HOUR, MINUTE, Clock, Wall
 from modelkeep.core.errors import BadInput, Conflict, Error, Missing
@@ -31,13 +32,6 @@ from modelkeep.store.entries import Entries
 LOOPBACK: Final = "loopback"
 BACK_NS: Final = 7 * DAY
 """A clock of events begins in the middle of its first batch: evaluation begins this much before."""
-
-
-@dataclass(slots=True)
-class _Health:
-    failures: int = 0
-    error: str = ""
-    seconds: float = 0.0
 
 
 class Alerts:
@@ -77,7 +71,7 @@ class Alerts:
         catch_up_ns: int = 10 * MINUTE,
         fallback: str = "",
     ) -> None:
-        self._entries, self._query, self._groups = entries, query, tuple(rules)
+        self._entries, self._query, self._groups = entries, query, tuple(distinct(rules))
         self.channels: Final[Mapping[str, Channel]] = {LOOPBACK: Loopback(), **channels}
         for name in filter(None, (route, fallback)):
             if name not in self.channels:
@@ -91,8 +85,8 @@ class Alerts:
         self._outbox = Outbox(entries, self.channels, fallback=fallback)
         self._evaluating, self._lock = threading.Lock(), threading.RLock()
         self._counts: Counter[str] = Counter()
-        self._health = {rule.key: _Health() for group in rules for rule in group.rules}
-        self._rules = {rule.key: rule for group in rules for rule in group.rules}
+        self._health = {rule.key: Health() for group in self._groups for rule in group.rules}
+        self._rules = {rule.key: rule for group in self._groups for rule in group.rules}
         self._instances: dict[str, dict[str, Instance]] = {}
         self._silences: dict[str, Silence] = {}
         self._progress: dict[str, int] = {}
@@ -261,9 +255,15 @@ class Alerts:
         return self._ledger.outbox(state, limit=limit)
 
     def expire(self, before_ns: int) -> int:
-        """Deletes history, ended alerts, ended silences and settled messages from before; gives how many rows."""
+        """Deletes history, ended alerts, ended silences and settled messages from before; gives how many rows.
+
+        Args:
+            before_ns: wall time. What lives by the clock of events goes when it is as old on that clock.
+        """
         with self._lock:
-            count = self._ledger.expire(before_ns)
+            times = self._times()
+            age_ns = times["wall"] - before_ns
+            count = self._ledger.expire({name: now_ns - age_ns for name, now_ns in times.items()})
             self._silences = {one.id: one for one in self._ledger.silences()}
             return count
 
@@ -277,6 +277,7 @@ class Alerts:
 
     def status(self) -> AlertsStatus:
         """Gives what was done since the start, and what is so now."""
+        posted = self._ledger.counts()
         with self._lock:
             states = Counter(one.state for live in self._instances.values() for one in live.values())
             return AlertsStatus(
@@ -286,6 +287,8 @@ class Alerts:
                 transitions=self._counts["transitions"],
                 pending=states["pending"],
                 firing=states["firing"] + states["acknowledged"],
+                waiting=posted.get("waiting", 0),
+                dead=posted.get("dead", 0),
             )
 
     # --- one batch ---

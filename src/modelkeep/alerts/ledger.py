@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Final, Literal, cast
 
@@ -224,23 +224,31 @@ class Ledger:
             if follow is not None:
                 connection.execute(sa.insert(notification), _posting_row(follow))
 
-    def expire(self, before_ns: int) -> int:
-        """Deletes transitions, ended alerts, ended silences and settled messages from before a moment; gives how many.
+    def counts(self) -> dict[Delivery, int]:
+        """Gives how many messages are in each state."""
+        query = sa.select(notification.c.state, sa.func.count()).group_by(notification.c.state)
+        with self._entries.connect() as connection:
+            return {row[0]: row[1] for row in connection.execute(query)}
+
+    def expire(self, before: Mapping[ClockName, int]) -> int:
+        """Deletes old transitions, ended alerts, ended silences and settled messages; gives how many rows.
 
         Args:
-            before_ns: wall time for messages and silences told by it, the rule's clock for the others.
+            before: moments on each clock; what happened earlier on its own clock goes.
         """
-        doomed = (
-            sa.delete(transition).where(
-                transition.c.at_ns < before_ns,
-                transition.c.alert.not_in(sa.select(alert.c.id).where(alert.c.state.in_(LIVE))),
-            ),
-            sa.delete(alert).where(alert.c.since_ns < before_ns, alert.c.state.not_in(LIVE)),
-            sa.delete(silence).where(silence.c.end_ns < before_ns),
-            sa.delete(notification).where(notification.c.created_ns < before_ns, notification.c.state != "waiting"),
-        )
+        ended, doomed = alert.c.state.not_in(LIVE), []
+        for clock, at_ns in before.items():
+            own = sa.select(alert.c.id).where(alert.c.clock == clock, ended)
+            doomed += [
+                sa.delete(transition).where(transition.c.at_ns < at_ns, transition.c.alert.in_(own)),
+                sa.delete(alert).where(alert.c.since_ns < at_ns, alert.c.clock == clock, ended),
+                sa.delete(silence).where(silence.c.end_ns < at_ns, silence.c.clock == clock),
+            ]
+        sent = (notification.c.created_ns < before["wall"]) & (notification.c.state != "waiting")
         with self._entries.begin() as connection:
-            return sum(connection.execute(statement).rowcount for statement in doomed)
+            return sum(
+                connection.execute(statement).rowcount for statement in [*doomed, sa.delete(notification).where(sent)]
+            )
 
 
 def _columns(value: Transition | Silence) -> dict[str, Json]:

@@ -41,7 +41,7 @@ class Instance:
         started_ns: when the condition began to hold.
         fired_ns: when it began to fire; None while pending.
         resolved_ns: when the condition ceased to hold; None while it holds.
-        value: the expression's last value.
+        value: the expression's last value, to 9 digits.
         acked_by: who acknowledged it; empty when nobody has.
         acked_ns: when.
         note: what was said then.
@@ -72,7 +72,7 @@ class Transition:
         labels: the alert's labels.
         from_state: before.
         to_state: after.
-        value: the expression's value then; the last one when the condition has ended.
+        value: the expression's value then, to 9 digits; the last one when the condition has ended.
         seq: position in the store, 0 when it is not stored.
     """
 
@@ -162,6 +162,15 @@ def _rows(
         yield alert, series, row, holds
 
 
+def nine(value: float) -> float:
+    """Gives a number to 9 significant digits: sums that were taken in another order must not tell another story.
+
+    >>> nine(-0.1478315475209956), nine(float("inf"))
+    (-0.147831548, inf)
+    """
+    return float(f"{value:.9g}")
+
+
 class _Walk:
     """One alert over the evaluation times, run by run of equal activity."""
 
@@ -187,20 +196,19 @@ class _Walk:
     def _hold(self, times: Times, values: Values) -> None:
         first = int(times[0])
         if self._now is None:
-            labels = self._rule.alert_labels(dict(self._series), float(values[0]))
+            value = nine(values[0])
+            labels = self._rule.alert_labels(dict(self._series), value)
             state: State = "pending" if self._rule.for_ns else "firing"
             fired = None if self._rule.for_ns else first
-            fresh = Instance(
-                self._alert, self._rule.name, labels, "inactive", first, first, fired, None, float(values[0])
-            )
-            self._turn(fresh, state, first, float(values[0]))
+            fresh = Instance(self._alert, self._rule.name, labels, "inactive", first, first, fired, None, value)
+            self._turn(fresh, state, first, value)
         now = self._live()
         if now.state == "pending":
             position = int(np.searchsorted(times, now.started_ns + self._rule.for_ns))
             if position < len(times):
                 at = int(times[position])
-                self._turn(replace(now, fired_ns=at), "firing", at, float(values[position]))
-        self._set(replace(self._live(), resolved_ns=None, value=float(values[-1])))
+                self._turn(replace(now, fired_ns=at), "firing", at, nine(values[position]))
+        self._set(replace(self._live(), resolved_ns=None, value=nine(values[-1])))
 
     def absent(self, times: Times) -> None:
         """Steps over times at which the condition does not hold."""

@@ -8,6 +8,15 @@ from modelkeep.alerts.rules import Rule, RuleGroup
 from modelkeep.alerts.state import State
 
 
+@dataclass(slots=True)
+class Health:
+    """A rule's failed evaluations since the start, why the last one failed, and how long it took."""
+
+    failures: int = 0
+    error: str = ""
+    seconds: float = 0.0
+
+
 @dataclass(frozen=True, slots=True)
 class RuleStatus:
     """How a rule does.
@@ -48,3 +57,5 @@ class AlertsStatus:
     transitions: int
     pending: int
     firing: int
+    waiting: int
+    dead: int

@@ -52,7 +52,7 @@ def load_rules(patterns: Sequence[str], *, interval_ns: int = MINUTE) -> list[Ru
         with Path(file).open("rb") as source:
             data = source.read(LIMIT_BYTES + 1)
         groups += parse_rules(data, file=file, interval_ns=interval_ns)
-    return _distinct(groups)
+    return distinct(groups)
 
 
 def default_rules() -> list[RuleGroup]:
@@ -90,7 +90,7 @@ def parse_rules(data: bytes | str, *, file: str = "rules", interval_ns: int = MI
         return []
     top = reading.mapping(root, "file", required=("groups",), known=("groups",))
     groups = [group for node in reading.sequence(top["groups"], "groups") for group in reading.group(node)]
-    return _distinct(groups)
+    return distinct(groups)
 
 
 @dataclass
@@ -260,8 +260,12 @@ def _keyed(rules: Sequence[Rule]) -> list[Rule]:
     return keyed
 
 
-def _distinct(groups: Sequence[RuleGroup]) -> list[RuleGroup]:
-    """Renames groups of the same name in different files; refuses them in one file."""
+def distinct(groups: Sequence[RuleGroup]) -> list[RuleGroup]:
+    """Gives groups with names of their own: those of the same name in another file take that file's name before theirs.
+
+    Raises:
+        BadInput: one file gives a group twice.
+    """
     files: dict[str, str] = {}
     distinct, keys = [], set()
     for group in groups:
