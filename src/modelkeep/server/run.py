@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 import logging
 import os
@@ -101,6 +102,8 @@ class Serving:
         told = self.house.folder / TOLD
         try:
             self.house.start()
+            gc.collect()
+            gc.freeze()
             with _announced(told, self.url):
                 if ready is not None:
                     ready(self.url)

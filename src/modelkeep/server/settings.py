@@ -43,7 +43,7 @@ class Limits(_Group, frozen=True, kw_only=True):
 
 
 class Retention(_Group, frozen=True, kw_only=True):
-    """How long what arrived is kept, counted on the active clock."""
+    """How long what arrived is kept, counted on the active clock; rows also stay so long after their arrival."""
 
     samples: Annotated[Duration, Meta(description="Samples of series.")] = "90d"
     logs: Annotated[Duration, Meta(description="Log records.")] = "7d"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, cast
 
 import pyarrow as pa
 
@@ -16,7 +16,7 @@ from modelkeep.core.shapes import Part
 Column: TypeAlias = "pa.Array[pa.Scalar[pa.DataType]]"
 """One column of a batch."""
 
-_NONE: Final = type(None)
+_KEPT: Final = (pa.float64(), pa.string(), pa.bool_())
 _TYPES: Final[dict[str, pa.DataType]] = {
     "string": pa.string(),
     "int64": pa.int64(),
@@ -45,15 +45,19 @@ def scalars(values: Sequence[Scalar], what: str) -> Column:
     >>> scalars([1, "a", True], "feature x").to_pylist()
     ['1', 'a', 'true']
     """
-    types = set(map(type, values))
-    types.discard(_NONE)
-    if types <= {float}:
-        return pa.array(values, pa.float64())
-    if types == {bool}:
-        return pa.array(values, pa.bool_())
-    if str in types:
-        texts = values if types == {str} else [None if value is None else as_text(value) for value in values]
-        return column(texts, "string", what)
+    try:
+        found: Column = pa.array(cast("Sequence[float | None]", values))
+    except (pa.ArrowException, OverflowError, ValueError, TypeError):
+        return _mixed(values, what)
+    if pa.types.is_int64(found.type) or pa.types.is_null(found.type):
+        return found.cast(pa.float64(), safe=False)
+    return found if found.type in _KEPT else _mixed(values, what)
+
+
+def _mixed(values: Sequence[Scalar], what: str) -> Column:
+    """A column of values that Arrow does not put together by itself."""
+    if any(isinstance(value, str) for value in values):
+        return column([None if value is None else as_text(value) for value in values], "string", what)
     return column([None if value is None else _double(value, what) for value in values], "double", what)
 
 
