@@ -82,3 +82,10 @@ def test_expiry_takes_only_what_is_old_and_not_too_much(held: list[Days], day: i
     assert 0 <= found.rows <= rows
     oldest = min(file.from_ns for file in files)
     assert found.allowed == (found.rows <= 0.2 * rows or day * DAY - oldest <= 2 * DAY)
+
+
+def test_history_that_was_brought_in_stays_as_long_as_if_it_were_new() -> None:
+    old = Sealed("old", "prediction", "m", 10, 1, 0, 0, DAY, 1, 1, received_ns=2 * DAY)
+    brought = Sealed("brought", "prediction", "m", 10, 1, 0, 0, DAY, 2, 2, received_ns=50 * DAY)
+    assert expiry([old, brought], 20 * DAY).whole == (old,)
+    assert expiry([old, brought], 60 * DAY).whole == (old, brought)

@@ -97,14 +97,17 @@ def expiry(files: Sequence[Sealed], cutoff_ns: int) -> Expiry:
     A clock that jumped ahead makes everything old at once; a clock that goes on takes a day at a time. So a run that
     reaches further than `USUAL_NS` behind the oldest row and takes more than `MOST_SHARE` of the rows is not allowed.
 
+    History that was brought in later is as young as its arrival: a file that took a row since the cutoff stays whole.
+
     Args:
         files: live, of one kind.
         cutoff_ns: rows before it go.
     """
-    whole = tuple(file for file in files if file.to_ns < cutoff_ns)
-    partly = tuple(file for file in files if file.from_ns < cutoff_ns <= file.to_ns)
+    settled = [file for file in files if file.received_ns < cutoff_ns]
+    whole = tuple(file for file in settled if file.to_ns < cutoff_ns)
+    partly = tuple(file for file in settled if file.from_ns < cutoff_ns <= file.to_ns)
     rows = sum(file.rows for file in whole) + sum(_share(file, cutoff_ns) for file in partly)
-    oldest = min((file.from_ns for file in files), default=cutoff_ns)
+    oldest = min((file.from_ns for file in settled), default=cutoff_ns)
     usual = cutoff_ns - oldest <= USUAL_NS
     return Expiry(whole, partly, rows, usual or rows <= MOST_SHARE * sum(file.rows for file in files))
 

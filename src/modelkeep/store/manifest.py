@@ -32,6 +32,7 @@ class Sealed(msgspec.Struct, frozen=True, omit_defaults=True):
         from_seq: the smallest journal entry that brought a row.
         to_seq: the largest.
         columns: names of the loose columns in it.
+        received_ns: no row in it arrived later.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Sealed(msgspec.Struct, frozen=True, omit_defaults=True):
     from_seq: int
     to_seq: int
     columns: tuple[str, ...] = ()
+    received_ns: int = 0
 
 
 class Manifest(msgspec.Struct, frozen=True):

@@ -85,7 +85,7 @@ def _encoded(model: str) -> str:
     )
 
 
-def write(folder: Path, stream: Stream, table: pa.Table, serial: int, disk: Disk) -> Sealed:
+def write(folder: Path, stream: Stream, table: pa.Table, serial: int, disk: Disk, *, received_ns: int) -> Sealed:
     """Writes one ordered piece as a file that survives a power loss, and gives its description.
 
     Args:
@@ -94,6 +94,7 @@ def write(folder: Path, stream: Stream, table: pa.Table, serial: int, disk: Disk
         table: ordered by `at`, at least one row.
         serial: not used before.
         disk: makes it durable.
+        received_ns: no row arrived later.
     """
     (from_ns, to_ns), (from_seq, to_seq) = _range(table, "at"), _range(table, "seq")
     path = folder / place(stream, from_ns // DAY, to_ns // DAY, f"{from_seq}-{to_seq}-{serial}")
@@ -128,6 +129,7 @@ def write(folder: Path, stream: Stream, table: pa.Table, serial: int, disk: Disk
         from_seq=from_seq,
         to_seq=to_seq,
         columns=tuple(column for column in table.column_names if column not in fixed),
+        received_ns=received_ns,
     )
 
 

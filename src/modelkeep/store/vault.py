@@ -89,6 +89,8 @@ class Vault:
         self,
         tables: Mapping[Stream, pa.Table],
         seq: int,
+        *,
+        received_ns: int,
         types: Mapping[str, Types],
         misfits: Mapping[str, Mapping[str, int]],
         then: Callable[[], None],
@@ -98,12 +100,13 @@ class Vault:
         Args:
             tables: rows by stream.
             seq: the journal is sealed up to here.
+            received_ns: when the newest row arrived.
             types: of the loose columns.
             misfits: counts.
             then: called under `lock` when the new state counts.
         """
         with self._writing:
-            fresh = self._written(tables.items())
+            fresh = self._written(tables.items(), received_ns)
             noted = {"types": dict(types), "misfits": {key: dict(found) for key, found in misfits.items()}}
             after = msgspec.structs.replace(self.manifest, files=(*self.manifest.files, *fresh), seq=seq, **noted)
             self._replace(after, then)
@@ -170,12 +173,15 @@ class Vault:
         self._serial += 1
         return self._serial
 
-    def _written(self, tables: Iterable[tuple[Stream, pa.Table]]) -> list[Sealed]:
+    def _written(self, tables: Iterable[tuple[Stream, pa.Table]], received_ns: int) -> list[Sealed]:
         fresh: list[Sealed] = []
         try:
             for stream, table in tables:
                 for piece in parquet.cut(table):
-                    fresh.append(parquet.write(self.folder, stream, piece, self._next(), self._disk))  # noqa: PERF401
+                    written = parquet.write(
+                        self.folder, stream, piece, self._next(), self._disk, received_ns=received_ns
+                    )
+                    fresh.append(written)
         except BaseException:
             self._shelf.drop([self.folder / file.name for file in fresh])
             raise
@@ -204,7 +210,9 @@ class Vault:
         tables = [self._read(file) for file in files if file.name in live]
         read = [table for table in tables if table is not None]
         if len(read) == len(files):
-            fresh = self._written([(Stream(files[0].kind, files[0].model), joined(read))])
+            fresh = self._written(
+                [(Stream(files[0].kind, files[0].model), joined(read))], max(file.received_ns for file in files)
+            )
             self._swap(files, fresh)
 
     def _expire(self, found: compaction.Expiry, cutoff_ns: int) -> int:
@@ -216,7 +224,8 @@ class Vault:
                 left = table.filter(pa.array(whole(table["at"]) >= cutoff_ns))
                 taken += file.rows - left.num_rows
                 old.append(file)
-                fresh += self._written([(Stream(file.kind, file.model), left)] if left.num_rows else [])
+                kept = [(Stream(file.kind, file.model), left)] if left.num_rows else []
+                fresh += self._written(kept, file.received_ns)
         self._swap(old, fresh)
         log.info("retention deleted %d rows of kind %s before %s", taken, old[0].kind if old else "", iso(cutoff_ns))
         return taken

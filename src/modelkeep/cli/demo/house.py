@@ -53,6 +53,7 @@ def server(folder: Path, port: int) -> Iterator[Client]:
         str(port),
     ]
     own = {name: value for name, value in os.environ.items() if not name.startswith("MODELKEEP_")}
+    own |= {"MODELKEEP_RETENTION_LOGS": "1y", "MODELKEEP_RETENTION_SAMPLES": "1y"}
     words = folder / "server.log"
     with words.open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log, env=own) as process:
         try:

@@ -130,6 +130,7 @@ class Rows:
             opened.pop_all()
         manifest = self._vault.manifest
         self._applied = manifest.seq
+        self._received_ns = 0
         self._recent: dict[Stream, Recent] = {}
         self._types, self._misfits = _copied(manifest.types), _copied(manifest.misfits)
         self._refused_rows = self._expired_rows = self._expiry_refused = 0
@@ -149,6 +150,7 @@ class Rows:
             for stream, table in tables:
                 self._recent.setdefault(stream, Recent()).add(table)
             self._types, self._misfits, self._applied = types, misfits, new[-1].seq
+            self._received_ns = max(self._received_ns, *(entry.received_ns for entry in new))
 
     def seal(self) -> int:
         """Makes everything applied durable; on an error nothing has changed and it may be tried again."""
@@ -156,7 +158,14 @@ class Rows:
             recent = {stream: found.table() for stream, found in self._recent.items()}
             seq = self._applied
         if seq > self.sealed():
-            self._vault.seal(recent, seq, self._types, self._misfits, self._recent.clear)
+            self._vault.seal(
+                recent,
+                seq,
+                received_ns=self._received_ns,
+                types=self._types,
+                misfits=self._misfits,
+                then=self._recent.clear,
+            )
         return seq
 
     def close(self) -> None:
