@@ -373,7 +373,6 @@ def test_any_values_arrive_as_something_and_nothing_raises(rows) -> None:
             mk.log_prediction(str(version), {"a": prediction}, True)
         assert mk.flush(20)
         lost = client.here().dropped
-        print(receiver.faults, rows)
         assert set(lost) <= {"internal"}
         assert len(receiver.ids) + lost["internal"] >= 2 * len(rows)
         assert receiver.faults == []

@@ -36,7 +36,8 @@ _LONGEST: Final = 1000
 _LONGEST_NAME: Final = 200
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _ABSENT: Final = frozenset({"NAType", "NaTType"})
-_DEEPEST: Final = 20
+_DEEPEST: Final = 15
+_HUGE: Final = re.compile(r"\d{19}")
 
 
 def scalar(value: object) -> Scalar:
@@ -183,16 +184,21 @@ def number(value: object) -> float | None:
         return None
 
 
-def json(value: object, *, deep: int = 0) -> str:
+def json(value: object) -> str:
     """Gives JSON text of any value; what JSON cannot hold is text, NaN and infinities are null. Never raises.
+
+    Whole numbers beyond 64 bits are floats, what is nested deeper than 15 is cut.
 
     >>> json({"at": 1, 2: {"x": float("nan")}})
     '{"at":1,"2":{"x":null}}'
     """
     try:
-        return msgspec.json.encode(value, enc_hook=_inside).decode()
+        text = msgspec.json.encode(value, enc_hook=_inside).decode()
     except Exception:  # noqa: BLE001
-        return msgspec.json.encode(_tame(value, deep)).decode()
+        text = ""
+    if text and not _HUGE.search(text) and text.count("{") + text.count("[") <= _DEEPEST:
+        return text
+    return msgspec.json.encode(_tame(value, 0)).decode()
 
 
 def _inside(value: object) -> object:
@@ -202,7 +208,7 @@ def _inside(value: object) -> object:
 
 
 def _tame(value: object, deep: int) -> object:
-    if deep > _DEEPEST:
+    if deep >= _DEEPEST:
         return "…"
     if isinstance(value, Mapping):
         return {clean(str(key)): _tame(inner, deep + 1) for key, inner in value.items()}
