@@ -17,6 +17,8 @@ SAMPLE: Final = 5
 REFERENCE: Final = 6
 FLUSH: Final = 7
 
+LARGE_ROWS: Final = 1_000
+"""A table of more rows is sent by itself."""
 _ADVANCING: Final = frozenset({PREDICTION, TABLE, REFERENCE, FLUSH})
 
 Item = tuple[object, ...]
@@ -109,31 +111,43 @@ class Buffer:
         """Gives the oldest items and forgets them.
 
         Args:
-            limit: at most this many; a table ends the list.
+            limit: at most this many, a small table counting as its rows; a large table or a reference ends the list.
             hold: leave what follows the last prediction, so that nothing runs ahead of the clock of events.
         """
         found: list[Item] = []
-        pop = self.items.popleft
-        while len(found) < limit:
+        pop, rows = self.items.popleft, 0
+        while rows < limit:
             try:
                 item = pop()
             except IndexError:
                 break
             found.append(item)
+            rows += 1
             if item[0] in {TABLE, REFERENCE}:
                 self._forget(item)
-                break
+                rows += _count(item) - 1
+                if is_large(item):
+                    break
         if hold:
-            self._give_back(found, limit)
+            self._give_back(found, full=rows >= limit)
         return found
 
     def _forget(self, item: Item) -> None:
-        rows = item[3].count if isinstance(item[3], Rows) else 1
+        rows = _count(item)
         with self._lock:
             self._tables -= rows // 8 if rows > 1 else 0
 
-    def _give_back(self, found: list[Item], limit: int) -> None:
+    def _give_back(self, found: list[Item], *, full: bool) -> None:
         last = next((i for i in range(len(found) - 1, -1, -1) if found[i][0] in _ADVANCING), -1)
-        if last + 1 < len(found) and (last >= 0 or len(found) < limit):
+        if last + 1 < len(found) and (last >= 0 or not full):
             self.items.extendleft(reversed(found[last + 1 :]))
             del found[last + 1 :]
+
+
+def is_large(item: Item) -> bool:
+    """Whether an item is a request of its own: a reference, or a table of many rows."""
+    return item[0] == REFERENCE or (item[0] == TABLE and _count(item) > LARGE_ROWS)
+
+
+def _count(item: Item) -> int:
+    return item[3].count if isinstance(item[3], Rows) else 1

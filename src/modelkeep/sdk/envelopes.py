@@ -9,7 +9,7 @@ from typing import Final, cast
 
 from modelkeep.core.encoding import Envelope, Events, Facts, Logs, Predictions, Reference, Samples, Scalar
 from modelkeep.core.ids import token
-from modelkeep.sdk.buffer import EVENT, FACT, LOG, PREDICTION, REFERENCE, SAMPLE, TABLE, Item, Rows
+from modelkeep.sdk.buffer import EVENT, FACT, LOG, PREDICTION, REFERENCE, SAMPLE, TABLE, Item, Rows, is_large
 from modelkeep.sdk.privacy import Privacy
 from modelkeep.sdk.releases import Releases
 from modelkeep.sdk.tables import listed
@@ -56,17 +56,14 @@ class Envelopes:
         self.newest_ns = 0
 
     def build(self, items: Sequence[Item]) -> Iterator[Envelope]:
-        """Gives the items as envelopes, in order; the last item alone may be a table or a reference."""
+        """Gives the items as envelopes, in order; the last item alone may be a large table or a reference."""
         *rest, last = items
-        kind = last[0]
-        if kind not in {TABLE, REFERENCE}:
+        if not is_large(last):
             rest = list(items)
         if rest and (envelope := self._mixed(rest)):
             yield envelope
-        if kind == REFERENCE:
-            yield from self._guarded(self._reference(last), last)
-        elif kind == TABLE:
-            yield from self._guarded(self._table(last), last)
+        if is_large(last):
+            yield from self._guarded(self._reference(last) if last[0] == REFERENCE else self._table(last), last)
 
     def _guarded(self, envelopes: Iterator[Envelope], item: Item) -> Iterator[Envelope]:
         sent = 0
@@ -88,6 +85,7 @@ class Envelopes:
             LOG: self._logs,
             SAMPLE: _samples,
             PREDICTION: self._predictions,
+            TABLE: self._tables,
         }
         for kind, build in builders.items():
             if kind in kinds:
@@ -148,6 +146,27 @@ class Envelopes:
         return found
 
     def _table(self, item: Item) -> Iterator[Envelope]:
+        for sent in self._slices(item):
+            yield Envelope(token=token(), predictions=[sent], releases=self._releases.announce())
+
+    def _tables(self, items: list[Item], envelope: Envelope) -> None:
+        """Adds small tables; those of one model with the same columns become one."""
+        alike: dict[object, Predictions] = {}
+        for item in items:
+            try:
+                (sent,) = self._slices(item)
+            except Exception as error:  # noqa: BLE001
+                self._lost("internal", cast("Rows", item[3]).count, error)
+                continue
+            shape = (tuple(sent.features), bool(sent.score), tuple(sent.scores), bool(sent.latency_ns))
+            key = (sent.model, sent.version, sent.release, shape)
+            if key in alike:
+                _extend(alike[key], sent)
+            else:
+                alike[key] = sent
+                envelope.predictions.append(sent)
+
+    def _slices(self, item: Item) -> Iterator[Predictions]:
         model, given, table = _name(item[1]), cast("str | None", item[2]), cast("Rows", item[3])
         version = named(self._releases.version(given))
         for start in range(0, table.count, SLICE_ROWS):
@@ -169,7 +188,7 @@ class Envelopes:
                 sent.latency_ns = [table.latency_ns] * (part.stop - start)
             self._privacy.thin(sent.features, sent.ids)
             self.newest_ns = max(self.newest_ns, *times)
-            yield Envelope(token=token(), predictions=[sent], releases=self._releases.announce())
+            yield sent
 
     def _slice(self, table: Rows, part: slice) -> dict[str, list[Scalar]]:
         withheld = self._privacy.withheld
@@ -224,6 +243,19 @@ class Envelopes:
         if self._privacy.withheld.isdisjoint(fields):
             return fields
         return {name: _WITHHELD if name in self._privacy.withheld else value for name, value in fields.items()}
+
+
+def _extend(sent: Predictions, more: Predictions) -> None:
+    """Appends rows of the same columns."""
+    sent.ids += more.ids
+    sent.at += more.at
+    sent.prediction += more.prediction
+    sent.score += more.score
+    sent.latency_ns += more.latency_ns
+    for name, values in more.features.items():
+        sent.features[name] += values
+    for name, scores in more.scores.items():
+        sent.scores[name] += scores
 
 
 def rows(envelope: Envelope) -> int:
