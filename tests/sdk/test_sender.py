@@ -314,8 +314,8 @@ def test_small_tables_share_an_envelope_with_what_was_told_between(sending) -> N
         mk.truth(f"{call:02}-0", True)
     sending.start()
     assert mk.flush(30)
-    assert sending.ids() == made
-    sent = sending.predictions()
+    assert sending.ids == made
+    sent = sending.predictions
     assert [value for part in sent for value in part.features["a"]][:4] == [0.0, None, 1.0, None]
     assert [value for part in sent for value in part.score] == [0.5, 0.25] * 50
     carrying = [envelope for envelope in sending.envelopes if envelope.predictions]
