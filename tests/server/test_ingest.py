@@ -150,6 +150,13 @@ def test_a_slow_body_is_ended(tmp_path: Path) -> None:
         assert 'modelkeep_ingest_refused_total{reason="BadInput"} 1.0' in text
 
 
+def test_bodies_beyond_the_room_for_them_are_busy(tmp_path: Path) -> None:
+    with running(tmp_path / "data", limits=Limits(waiting_bytes=1_000)) as server:
+        answer = server.client.post("/api/v1/facts", content=bytes(2_000))
+        assert (answer.status_code, answer.json()["error"]["name"]) == (429, "Busy")
+        assert server.post("/api/v1/facts", {"id": "a", "value": 1})["kept"] == 1
+
+
 def test_what_sdks_dropped_is_summed(server: Running) -> None:
     send(server, "d1", process="a", dropped={"queue": 2})
     send(server, "d2", process="a", dropped={"queue": 5})

@@ -37,20 +37,18 @@ By = Annotated[Literal["hour", "day", "week", "month", "all"], Query()]
 Zone = Annotated[str, Query(max_length=64, description="IANA name, such as Europe/Berlin.")]
 Many = Annotated[list[str] | None, Query(max_length=100)]
 UNEXPECTED: Final = "unexpected error; the server's log says more"
-_FAILURES: Final[dict[int | str, dict[str, Any]]] = {
-    status: {"model": words.ErrorTold, "description": text}
-    for status, text in {
-        400: "BadInput",
-        401: "Denied: no valid token",
-        403: "Denied: the scope is missing",
-        404: "Missing",
-        409: "Conflict",
-        413: "BadInput: too large",
-        429: "Busy: see Retry-After",
-        500: "Corrupt",
-        503: "Unreachable",
-    }.items()
+_FAILURES: Final = {
+    "400": "BadInput",
+    "401": "Denied: no valid token",
+    "403": "Denied: the scope is missing",
+    "404": "Missing",
+    "409": "Conflict",
+    "413": "BadInput: too large",
+    "429": "Busy: see Retry-After",
+    "500": "Corrupt",
+    "503": "Unreachable",
 }
+_REFERENCE: Final = "#/components/schemas/{model}"
 
 
 def _no_others(request: Request) -> None:
@@ -83,7 +81,6 @@ class Api:
             docs_url=None,
             redoc_url=None,
             openapi_url=None,
-            responses=_FAILURES,
             dependencies=[Depends(_no_others)],
         )
         self.fastapi.add_exception_handler(Error, _error)
@@ -98,13 +95,19 @@ class Api:
     def openapi(self) -> bytes:
         """Gives the OpenAPI document of the typed part, as JSON."""
         document: dict[str, Any] = self.fastapi.openapi()
-        document["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+        components = document["components"]
+        components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+        schema = words.ErrorTold.model_json_schema(ref_template=_REFERENCE)
+        components["schemas"] |= {**schema.pop("$defs"), "ErrorTold": schema}
+        content = {"application/json": {"schema": {"$ref": _REFERENCE.format(model="ErrorTold")}}}
+        failures = {status: {"description": text, "content": content} for status, text in _FAILURES.items()}
         for path, operations in document["paths"].items():
             for method, operation in operations.items():
                 route, _, _ = self._routes.find(method.upper(), path)
                 operation["security"] = [{"token": []}]
                 operation["x-scope"] = route.scope if route else ""
                 operation["responses"].pop("422", None)
+                operation["responses"] |= failures
         return orjson.dumps(document)
 
     def _enter(

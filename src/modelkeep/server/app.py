@@ -53,8 +53,9 @@ class App:
             requests=limits.requests,
             seconds=limits.body_seconds,
         )
+        known = forms()
         self.ingest: Final = Ingest(
-            forms=forms(),
+            forms=known,
             journal=house.journal,
             clocks=house.clocks,
             own=house.own,
@@ -62,7 +63,7 @@ class App:
             gate=house,
             crew=self._decoding,
         )
-        for path in forms():
+        for path in known:
             self.routes.add("POST", path, "ingest", self.ingest)
         prometheus.add(self.routes, house, self._asking)
         self.api: Final = Api(house, self.routes, self._asking, self.door.look_again)

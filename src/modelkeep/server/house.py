@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import threading
 import time
 from contextlib import ExitStack, closing
@@ -37,7 +38,9 @@ log: Final = logging.getLogger(__name__)
 
 OWN_WRITES_S: Final = 2.0
 """How long a question waits for what was acknowledged before it."""
+_FIRST_LOOK_S: Final = 1.0
 _CATCH_UP_S: Final = 30.0
+"""The clock of events must know the newest prediction before it judges any record."""
 _HISTORY_S: Final = 3600.0
 
 
@@ -95,6 +98,8 @@ class House:
         self.journal = opened.enter_context(
             closing(Journal(folder / "journal", clock=self.wall, reserve_bytes=settings.disk_floor_bytes))
         )
+        for left in folder.glob("backup-*"):
+            shutil.rmtree(left, ignore_errors=True)
         self.entries = opened.enter_context(closing(Entries(folder / "entries.db")))
         self.tokens = opened.enter_context(closing(Tokens(self.entries, self.wall)))
         self._open_readers(opened)
@@ -154,7 +159,7 @@ class House:
         self._learn_time()
         for feed in self.feeds.values():
             feed.start()
-        if not self.caught_up(timeout_s=_CATCH_UP_S):
+        if not self.caught_up(timeout_s=_FIRST_LOOK_S if self.watermark is None else _CATCH_UP_S):
             log.warning("readers are still reading the journal; answers may lack the newest records for a while")
         self._learn_time()
         for round_ in self._rounds:

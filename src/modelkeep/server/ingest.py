@@ -6,7 +6,7 @@ import asyncio
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -85,13 +85,15 @@ class Ingest:
         self._forms, self._journal, self._clocks = forms, journal, clocks
         self._own, self._limits, self._gate, self._crew = own, limits, gate, crew
         self._drops = Drops(own)
+        self._room = body.Room(limits.waiting_bytes)
         self.waiting = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         start = time.perf_counter()
         self.waiting += 1
         try:
-            await self._keep(scope, receive, send)
+            with self._room.taken() as take:
+                await self._keep(scope, receive, send, take)
         except Error as error:
             self._own.add("modelkeep_ingest_refused_total", reason=error.name)
             raise
@@ -99,11 +101,11 @@ class Ingest:
             self.waiting -= 1
         self._own.time("modelkeep_ingest_seconds", time.perf_counter() - start)
 
-    async def _keep(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _keep(self, scope: Scope, receive: Receive, send: Send, take: Callable[[int], None]) -> None:
         if why := self._gate.closed():
             raise Busy(f"no records are taken now: {why}", retry_after_s=5)
-        path = scope["path"]
-        raw = await body.read(scope, receive, limit_bytes=self._limits.body_bytes, seconds=self._limits.body_seconds)
+        path, limits = scope["path"], self._limits
+        raw = await body.read(scope, receive, limit_bytes=limits.body_bytes, seconds=limits.body_seconds, take=take)
         coding, sent = body.header(scope, b"content-encoding"), self._sent(scope)
         if len(raw) <= SMALL and not coding:
             decoded, future = self._work(path, raw, coding, sent)

@@ -8,6 +8,7 @@ import gc
 import json
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -28,6 +29,8 @@ from modelkeep.server.settings import Settings
 TOLD: Final = "server.json"
 _GRACE_S: Final = 10
 _BACKLOG: Final = 1024
+_CONNECTIONS: Final = 10_000
+"""Open connections; most of them idle, kept by processes that send now and then."""
 
 log: Final = logging.getLogger(__name__)
 
@@ -43,14 +46,26 @@ def serve(settings: Settings) -> None:
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for name in ("alembic", "uvicorn"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    _open_files()
     server = Serving(settings)
 
     def stop(*_: object) -> None:
         server.ask_to_stop()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
-    server.run(lambda url: print(f"modelkeep serves at {url}", file=sys.stderr, flush=True))  # noqa: T201
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        server.run(lambda url: print(f"modelkeep serves at {url}", file=sys.stderr, flush=True))  # noqa: T201
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _open_files() -> None:
+    """Lets the process hold as many files and connections as the system allows it."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 4 * _CONNECTIONS if most == resource.RLIM_INFINITY else min(most, 4 * _CONNECTIONS)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 class Serving:
@@ -86,7 +101,7 @@ class Serving:
                 proxy_headers=False,
                 timeout_keep_alive=75,
                 timeout_graceful_shutdown=_GRACE_S,
-                limit_concurrency=4 * settings.limits.requests,
+                limit_concurrency=_CONNECTIONS,
                 backlog=_BACKLOG,
                 h11_max_incomplete_event_size=64 << 10,
             )
@@ -110,6 +125,7 @@ class Serving:
                 with asyncio.Runner(loop_factory=self._server.config.get_loop_factory()) as loop:
                     loop.run(self._server.serve(sockets=[self._socket]))
         finally:
+            gc.unfreeze()
             self._socket.close()
             self.house.stop()
             self.app.close()

@@ -34,6 +34,9 @@ class Limits(_Group, frozen=True, kw_only=True):
 
     body_bytes: Annotated[Size, Meta(description="Largest request body as sent.")] = 16 << 20
     decoded_bytes: Annotated[Size, Meta(description="Largest request body after decompression.")] = 64 << 20
+    waiting_bytes: Annotated[Size, Meta(description="Bodies of records in memory at a time; more are Busy.")] = (
+        256 << 20
+    )
     body_seconds: Annotated[float, Meta(gt=0, description="How long a body may take to arrive.")] = 30.0
     requests: Annotated[Size, Meta(description="Requests worked on at a time; more are answered Busy.")] = 256
     queries: Annotated[Size, Meta(description="Queries run at a time; as many again wait, more are Busy.")] = 8
