@@ -39,7 +39,7 @@ def flights() -> pd.DataFrame:
     frame["dep_minute"] = _minute_of_day(frame["sched_dep_time"])
     frame["arr_minute"] = _minute_of_day(frame["sched_arr_time"])
     local = pd.to_datetime(frame[["year", "month", "day"]])
-    frame["weekday"] = local.dt.weekday
+    frame["weekday"] = local.dt.day_of_week
     frame["late"] = np.where(frame["arr_delay"].isna(), np.nan, frame["arr_delay"] >= LATE_MINUTES)
     number = frame["flight"].astype(str)
     frame["id"] = local.dt.strftime("%Y%m%d") + "-" + frame["carrier"] + number + "-" + frame["origin"]
