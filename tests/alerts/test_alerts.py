@@ -230,6 +230,17 @@ def test_many_alerts_of_one_rule_and_model_are_one_message(tmp_path):
     assert message.thread != message.id
 
 
+def test_a_digest_of_very_many_names_the_first(tmp_path):
+    series: dict[Labels, list[float | None]] = {(("n", str(n)), ("model", "a")): [None, 2.0] for n in range(300)}
+    world = World(tmp_path, rules(AT_ONCE), Table(series))
+    world.at(1)
+    [message] = world.told.messages
+    assert (message.title, message.value, len(message.members)) == ("High: 300 alerts of a fire", 300, 50)
+    world.restart()
+    world.at(1, wall_s=60)
+    assert len(world.told.messages) == 1
+
+
 def test_a_rule_that_fails_is_shown_and_holds_up_nothing(tmp_path):
     world = World(tmp_path, rules(AT_ONCE), Table({A: [2.0] * 9}))
     world.at(1)

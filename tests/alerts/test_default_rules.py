@@ -131,7 +131,7 @@ def test_what_happened_to_the_model_is_told_live_and_replayed(history):
     for day in range(DAYS):
         last = history.day(day)
         while events.now_ns() < last:  # the clock follows what was applied, in jumps of any size
-            events.advance(min(last, max(events.now_ns(), START + day * DAY) + dice.randint(1, 30) * HOUR))
+            events.advance(min(last, max(events.now_ns(), START + day * DAY) + dice.randint(6, 60) * HOUR))
             live.evaluate()
     told = [one for one in live.history(limit=10_000) if one.to_state == "firing"]
     days = {}

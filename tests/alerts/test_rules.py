@@ -94,6 +94,14 @@ def test_what_is_wrong_is_named_with_its_line(text, message):
     assert refusal(text) == message
 
 
+@pytest.mark.parametrize(
+    "expr", ["(" * 9_000, "-" * 9_000 + "x", "x" + "+x" * 4_000, "x" * 20_000, "sum " * 2_000 + "x"]
+)
+def test_an_expression_that_would_choke_the_parser_is_refused_at_once(expr):
+    assert len(refusal(rule(f"alert: A\nexpr: '{expr}'"))) < 500
+    assert len(refusal(rule("alert: A\nexpr: up\nannotations: {a: '" + "{{" * 3_000 + "'}"))) < 500
+
+
 def test_tags_make_no_objects():
     [group] = parse_rules(rule("alert: !!python/object/apply:os.system A\nexpr: up"))
     assert group.rules[0].name == "A"

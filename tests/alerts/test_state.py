@@ -1,14 +1,21 @@
 from __future__ import annotations
 
 import itertools
+import json
+import random
+import shutil
+import subprocess
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from modelkeep.alerts.rules import Rule
 from modelkeep.alerts.state import LIVE, Frame, Instance, advance
+from modelkeep.core.clock import MINUTE
 from modelkeep.core.series import Labels
 
 from .worlds import STALE
@@ -122,3 +129,37 @@ def test_identity_does_not_depend_on_the_value_nor_on_the_order_of_rules():
     assert rule.identity((("a", "1"),)) == Rule("R", "y", for_ns=5, key="g R").identity((("__name__", "x"), ("a", "1")))
     assert rule.identity((("a", "1"),)) != rule.identity((("a", "2"),))
     assert rule.identity(()) != Rule("R", "x", key="h R").identity(())
+
+
+@pytest.mark.needs("prometheus")
+def test_alerts_fire_when_those_of_prometheus_do(tmp_path: Path):
+    """Two hundred random series; promtool is told at every minute which of them fire according to us."""
+    promtool = shutil.which("promtool")
+    assert promtool, "promtool comes with prometheus"
+    dice, minutes = random.Random(11), 20
+    columns = [[dice.random() < dice.choice([0.2, 0.8]) for _ in range(minutes)] for _ in range(200)]
+    series = [
+        {"series": f'x{{n="{n}"}}', "values": " ".join("2" if holds else "0" for holds in column)}
+        for n, column in enumerate(columns)
+    ]
+    given, expected = [], []
+    for hold, keep in ((0, 0), (1, 0), (3, 0), (0, 2), (2, 3)):
+        rule = Rule(f"R{hold}{keep}", "x > 1", for_ns=hold * MINUTE, keep_ns=keep * MINUTE)
+        given.append({"alert": rule.name, "expr": rule.expr, "for": f"{hold}m", "keep_firing_for": f"{keep}m"})
+        labels: list[Labels] = [(("n", str(n)),) for n in range(len(columns))]
+        values = np.where(np.array(columns), 2.0, STALE)
+        changes = advance(rule, Frame(labels, np.arange(minutes, dtype=np.int64) * MINUTE, values), {}).transitions
+        firing: set[str] = set()
+        for minute in range(minutes):
+            for one in (one for one in changes if one.at_ns == minute * MINUTE):
+                firing = firing | {one.labels["n"]} if one.to_state == "firing" else firing - {one.labels["n"]}
+            alerts = [{"exp_labels": {"n": n}} for n in sorted(firing)]
+            expected.append({"eval_time": f"{minute}m", "alertname": rule.name, "exp_alerts": alerts})
+    (tmp_path / "rules.yaml").write_text(json.dumps({"groups": [{"name": "g", "interval": "1m", "rules": given}]}))
+    tests = [{"interval": "1m", "input_series": series, "alert_rule_test": expected}]
+    document = {"rule_files": ["rules.yaml"], "evaluation_interval": "1m", "tests": tests}
+    (tmp_path / "test.yaml").write_text(json.dumps(document))
+    done = subprocess.run(
+        [promtool, "test", "rules", "test.yaml"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, (done.stdout + done.stderr)[:2000]

@@ -50,9 +50,8 @@ class Notification:
         since_ns: when the condition began to hold.
         at_ns: when the state changed, on the rule's clock.
         link: where to look.
-        silenced: how many alerts of this digest are silenced and therefore not listed.
         repeated: True for a reminder.
-        members: the alerts of a digest; empty for a message about one alert.
+        members: the first alerts of a digest; empty for a message about one alert.
     """
 
     id: str
@@ -68,7 +67,6 @@ class Notification:
     since_ns: int
     at_ns: int
     link: str
-    silenced: int = 0
     repeated: bool = False
     members: tuple[Member, ...] = ()
 

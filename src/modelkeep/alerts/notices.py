@@ -11,6 +11,8 @@ from modelkeep.alerts.channel import Member, Notification, State
 from modelkeep.alerts.ledger import Posting
 
 MODEL: Final = "model"
+LISTED: Final = 50
+"""How many alerts a digest names; its value is their number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +114,7 @@ def _digest(notices: Sequence[Notice], model: str, made: str, link: str) -> Noti
         repeated=all(notice.repeated for notice in notices),
         members=tuple(
             Member(alert=one.alert, labels=dict(one.labels), value=_finite(one.value), at_ns=one.at_ns)
-            for one in notices
+            for one in notices[:LISTED]
         ),
     )
 

@@ -83,7 +83,6 @@ def own(notification: Notification) -> dict[str, Json]:
         "since": iso(notification.since_ns),
         "at": iso(notification.at_ns),
         "link": notification.link,
-        "silenced": notification.silenced,
         "members": [
             {"alert": member.alert, "labels": dict(member.labels), "value": member.value, "at": iso(member.at_ns)}
             for member in notification.members
@@ -108,7 +107,7 @@ def alertmanager(notification: Notification) -> dict[str, Json]:
     return {
         "version": "4",
         "groupKey": f'{{}}:{{alertname="{notification.rule}"}}',
-        "truncatedAlerts": 0,
+        "truncatedAlerts": max(0, int(notification.value or 0) - len(alerts)) if notification.members else 0,
         "status": status,
         "receiver": "modelkeep",
         "groupLabels": {"alertname": notification.rule},

@@ -10,9 +10,14 @@ import promql_parser as promql
 
 from modelkeep.alerts.rules.rule import ClockName
 from modelkeep.core.errors import BadInput
+from modelkeep.metrics.promql import syntax
 
 _ABSENCE: Final = frozenset({"absent", "absent_over_time"})
 _WALL: Final = re.compile(r"host_|process_|modelkeep_|up\Z")
+_LIMIT: Final = 10_000
+_OPERATORS: Final = 400
+_SHOWN: Final = 200
+_OPERATOR: Final = re.compile(r"[-+*/%^]|[=!<>]=?|\b(?:and|or|unless|atan2)\b")
 _CHILDREN: Final = ("lhs", "rhs", "expr", "param", "vector_selector")
 
 
@@ -20,19 +25,22 @@ def parse(expr: str) -> promql.Expr:
     """Gives the syntax tree.
 
     Raises:
-        BadInput: it is not PromQL.
+        BadInput: it is not PromQL, gives no numbers, or is longer than anybody could read.
 
-    >>> parse("up == ")
+    >>> parse("sum(")
     Traceback (most recent call last):
     ...
-    modelkeep.core.errors.BadInput: 'up == ': invalid promql query
+    modelkeep.core.errors.BadInput: 'sum(': unclosed left parenthesis
     """
+    shown = expr if len(expr) <= _SHOWN else expr[:_SHOWN] + "…"
+    if len(expr) > _LIMIT or sum(1 for _ in _OPERATOR.finditer(expr)) > _OPERATORS:
+        raise BadInput(f"{shown!r} is too long", hint=f"At most {_LIMIT} characters and {_OPERATORS} operators.")
     try:
-        tree = promql.parse(expr)
-    except ValueError as error:
-        raise BadInput(f"{expr!r}: {error}") from None
+        tree = syntax.parse(expr)
+    except BadInput as error:
+        raise BadInput(f"{shown!r}: {error.message.removeprefix('query: ')}") from None
     if isinstance(tree, promql.MatrixSelector | promql.SubqueryExpr | promql.StringLiteral):
-        raise BadInput(f"{expr!r} gives no number at a moment", hint="Write a condition such as up == 0.")
+        raise BadInput(f"{shown!r} gives no number at a moment", hint="Write a condition such as up == 0.")
     return tree
 
 
@@ -52,14 +60,16 @@ def clock_of(expr: str) -> ClockName:
     return "wall" if names and all(_WALL.match(name) for name in names) else "events"
 
 
-def walk(node: object) -> Iterator[object]:
+def walk(root: object) -> Iterator[object]:
     """Gives a node and everything below it."""
-    yield node
-    below = [getattr(node, name, None) for name in _CHILDREN]
-    arguments = getattr(node, "args", None)
-    for child in [*below, *(arguments if isinstance(arguments, list) else [])]:
-        if child is not None:
-            yield from walk(child)
+    waiting = [root]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        arguments = getattr(node, "args", None)
+        below = [getattr(node, name, None) for name in _CHILDREN]
+        waiting += [child for child in below if child is not None]
+        waiting += arguments if isinstance(arguments, list) else []
 
 
 def _name(selector: promql.VectorSelector) -> str:

@@ -21,6 +21,7 @@ from modelkeep.core.errors import BadInput
 Datum = float | str
 Step = Callable[[Mapping[str, str], float], Datum]
 
+LIMIT: Final = 5_000
 _ACTION: Final = re.compile(r"\{\{(-\s)?(.*?)(\s-)?\}\}", re.DOTALL)
 _TOKEN: Final = re.compile(
     r'\s*(?:(?P<string>"(?:[^"\\\n]|\\.)*"|`[^`]*`)|(?P<pipe>\|)|(?P<value>\$value|\.Value)(?![\w.])'
@@ -74,6 +75,8 @@ class Template:
     _parts: tuple[Step, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        if len(self.text) > LIMIT:
+            raise BadInput(f"{self.text[:40]!r}… has more than {LIMIT} characters")
         object.__setattr__(self, "_parts", _compile(self.text))
 
     def fill(self, labels: Mapping[str, str], value: float) -> str:
