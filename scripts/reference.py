@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import sys
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ import modelkeep as mk
 from modelkeep.alerts.channel import Channel
 from modelkeep.cli.commands import modelkeep
 from modelkeep.core.kinds import Kind
-from modelkeep.quality.series import FAMILIES
+from modelkeep.quality import series as derived
 from modelkeep.server import own, settings
 
 ROOT = Path(__file__).resolve().parent.parent / "docs" / "reference"
@@ -81,16 +82,17 @@ def plugins() -> Iterator[str]:
 
 def describe(package: str, name: str) -> str:
     """Gives the docstring of a plugin, or that of its module where the plugin is a value."""
-    module = __import__(f"{package}.{name}", fromlist=["plugin"])
+    module = importlib.import_module(f"{package}.{name}")
     plugin = getattr(module, "plugin", None)
     return inspect.getdoc(plugin if inspect.isclass(plugin) else module) or ""
 
 
 def series() -> Iterator[str]:
-    yield f"{NOTE}# Series\n\n## Derived from predictions and facts\n\nEvery one takes `as_of`.\n"
-    yield "| series | what it gives |\n|---|---|"
-    for name, text in sorted(FAMILIES.items()):
-        yield f"| `{name}` | {text} |"
+    yield f"{NOTE}# Series\n\n## Derived from predictions and facts\n\n{inspect.getdoc(derived)}\n"
+    yield "\n".join(f"- `{name}`" for name in sorted((*derived.COUNTERS, *derived.GAUGES)))
+    for package in ("host", "process"):
+        module = importlib.import_module(f"modelkeep.metrics.probes.{package}")
+        yield f"\n## Probe {package}\n\n{inspect.getdoc(module)}\n\n{inspect.getdoc(module.plugin)}"
     yield "\n## The server's own\n\n| series | what it gives |\n|---|---|"
     for name, text in sorted(own.HELP.items()):
         yield f"| `{name}` | {text} |"

@@ -53,7 +53,10 @@ class Reader(Protocol):
     every entry that some reader has not sealed.
     """
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What the journal and the server's figures call it."""
+        ...
 
     def sealed(self) -> int:
         """The last seq that survives without the journal; 0 at the beginning."""

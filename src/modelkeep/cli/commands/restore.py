@@ -15,9 +15,9 @@ def restore(archive: Path, folder: Path) -> None:
     from modelkeep.cli.extra import need
 
     need("server", "sqlalchemy", "pyarrow")
-    from modelkeep.server import backup
+    from modelkeep.server.backup import restore as unpack
 
-    files = backup.restore(archive, folder)
+    files = unpack(archive, folder)
     click.echo(f"Restored {files} files. Next: modelkeep serve --data {folder}", err=True)
 
 
