@@ -338,6 +338,7 @@ def expression(rng: random.Random, depth: int) -> str:
             return f"predict_linear({pinned}, {rng.choice(['0', '60', '-300'])})"
         return f"{over}({_ranged(rng, 0 if over in ON_SAMPLES else depth)})"
     inner = expression(rng, depth - 1)
+    exact = INEXACT.isdisjoint(inner.split("("))
     if kind == 2:
         fold = rng.choice(["sum", "avg", "min", "max", "count", "group", "quantile"])
         first = "0.7, " if fold == "quantile" else ""
@@ -349,7 +350,7 @@ def expression(rng: random.Random, depth: int) -> str:
             f"clamp({inner}, -2, {rng.randrange(5)})",
             f"clamp_min({inner}, 1)",
             f"-({inner})",
-            f"histogram_quantile(0.8, {inner})",
+            f"histogram_quantile(0.8, {inner if exact else _selector(rng)})",
             f'label_replace({inner}, "job", "$1x", "job", "(a.*)")',
             f'label_join({inner}, "both", "/", "job", "instance")',
             f"vector(scalar({inner}))",
