@@ -15,6 +15,7 @@ import modelkeep as mk
 from modelkeep.alerts.channel import Channel
 from modelkeep.cli.commands import modelkeep
 from modelkeep.core.kinds import Kind
+from modelkeep.metrics.promql import aggregation, calls, functions, overtime
 from modelkeep.quality import series as derived
 from modelkeep.server import own, settings
 
@@ -33,6 +34,7 @@ def pages() -> dict[str, str]:
         "commands.md": "\n".join(commands()),
         "sdk.md": "\n".join(sdk()),
         "plugins.md": "\n".join(plugins()),
+        "promql.md": "\n".join(promql()),
         "series.md": "\n".join(series()),
         "settings.md": f"{NOTE}{settings.reference()}",
     }
@@ -97,6 +99,20 @@ def series() -> Iterator[str]:
     for name, text in sorted(own.HELP.items()):
         yield f"| `{name}` | {text} |"
     yield ""
+
+
+def promql() -> Iterator[str]:
+    yield f"{NOTE}# PromQL\n"
+    yield "Parsed by promql-parser 0.12; what parses but is not listed here is refused by name. Range windows are"
+    yield "left-open, as in Prometheus 3; the tests compare with Prometheus 2.42, windows closed.\n"
+    yield "- selectors with `=`, `!=`, `=~`, `!~`; `offset`, `@`, subqueries; the lookback is 5 minutes"
+    yield "- arithmetic, comparison with and without `bool`, `and`, `or`, `unless`"
+    yield "- `on`, `ignoring`, `group_left`, `group_right`"
+    folds = sorted({*aggregation.FOLDS, "topk", "bottomk", "quantile", "count_values"})
+    yield f"- aggregations with `by` and `without`: {', '.join(f'`{name}`' for name in folds)}"
+    known = {*calls.CALLS, *functions.ELEMENTWISE, *functions.CALENDAR, *overtime.FUNCTIONS}
+    yield f"- functions: {', '.join(f'`{name}`' for name in sorted(known))}"
+    yield "\nOur own: `as_of` of the query paths, and the label `window` of derived series (series.md).\n"
 
 
 def main() -> int:
