@@ -32,7 +32,7 @@ from modelkeep.metrics.promql.values import (
 )
 from modelkeep.metrics.promql.windows import Window, window
 
-_TILE: Final = 1 << 16
+_TILE: Final = 1 << 17
 _INNER: Final = 200_000
 
 
