@@ -6,6 +6,7 @@ import logging
 import shutil
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Final
@@ -38,9 +39,10 @@ log: Final = logging.getLogger(__name__)
 
 OWN_WRITES_S: Final = 2.0
 """How long a question waits for what was acknowledged before it."""
-_FIRST_LOOK_S: Final = 1.0
 _CATCH_UP_S: Final = 30.0
 """The clock of events must know the newest prediction before it judges any record."""
+_DRAIN_S: Final = 10.0
+"""How long a stop waits for readers; what they have not taken by then they take after the next start."""
 _HISTORY_S: Final = 3600.0
 
 
@@ -67,7 +69,7 @@ class House:
         self.upkeep: Final = threading.Lock()
         self.started_ns = self.wall.now_ns()
         self.evaluated_ns = 0
-        self._why = "starting"
+        self._why, self._begun_seq = "starting", 0
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with ExitStack() as opened:
             self._open(opened)
@@ -159,8 +161,9 @@ class House:
         self._learn_time()
         for feed in self.feeds.values():
             feed.start()
-        if not self.caught_up(timeout_s=_FIRST_LOOK_S if self.watermark is None else _CATCH_UP_S):
-            log.warning("readers are still reading the journal; answers may lack the newest records for a while")
+        self._begun_seq = self.journal.last()
+        if self.watermark is not None and not self.caught_up():
+            log.warning("readers are still reading the journal; the newest prediction may not be known yet")
         self._learn_time()
         for round_ in self._rounds:
             round_.start()
@@ -171,7 +174,7 @@ class House:
         self.close_gate("the server is stopping")
         for round_ in self._rounds:
             round_.stop()
-        self.caught_up(timeout_s=_CATCH_UP_S)
+        _waited(list(self.feeds.values()), self.journal.last(), _DRAIN_S)
         for feed in self.feeds.values():
             feed.stop(seal=True)
         self._opened.close()
@@ -179,15 +182,17 @@ class House:
     def caught_up(self, *names: str, timeout_s: float = OWN_WRITES_S) -> bool:
         """Waits until readers have applied what was on disk when this was called.
 
+        What was on disk when the server started is waited for longer: a restart makes no answer smaller.
+
         Args:
             names: which readers; none means all.
             timeout_s: the longest wait for all of them.
 
         Returns: whether they have.
         """
-        seq, end = self.journal.last(), time.monotonic() + timeout_s
         feeds = [self.feeds[name] for name in names] if names else list(self.feeds.values())
-        return all(feed.wait(seq, max(0.0, end - time.monotonic())) for feed in feeds)
+        seq = self.journal.last()
+        return _waited(feeds, self._begun_seq, _CATCH_UP_S) and _waited(feeds, seq, timeout_s)
 
     def evaluate(self) -> int:
         """Brings the rules up to the clock; with the clock of events never beyond what the readers have applied."""
@@ -219,3 +224,8 @@ class House:
             log.warning("the newest prediction is not known yet: %s", error)
             return
         self.watermark.advance(max(newest, default=0))
+
+
+def _waited(feeds: Sequence[Feed], seq: int, timeout_s: float) -> bool:
+    end = time.monotonic() + timeout_s
+    return all(feed.wait(seq, max(0.0, end - time.monotonic())) for feed in feeds)
