@@ -67,7 +67,7 @@ def test_a_webhook_in_the_form_of_alertmanager():
 
 
 def mailer(post, **more) -> Email:
-    options = {"tls": "none", "to": ["a@example.org", "B <b@example.org>"], "door": LOCAL, **more}
+    options = {"tls": "none", "recipients": ["a@example.org", "B <b@example.org>"], "door": LOCAL, **more}
     return Email("127.0.0.1", "Keep <keep@example.org>", port=post.port, **options)
 
 

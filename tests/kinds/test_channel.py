@@ -70,7 +70,7 @@ def email() -> Iterator[Rig]:
                 "port": post.port,
                 "tls": "none",
                 "sender": "mk@example.org",
-                "to": ["a@example.org"],
+                "recipients": ["a@example.org"],
             },
             lambda: [mail.decode() for mail in post.mails],
             lambda what: post.answers.append(answers[what]),

@@ -28,7 +28,7 @@ class Email:
     Args:
         host: the SMTP server.
         sender: the From address.
-        to: the addresses that receive it.
+        recipients: the addresses that receive it.
         port: 0 for the usual one: 587 with starttls, 465 with tls, 25 with none.
         tls: `starttls`, `tls` from the first byte, or `none`.
         user: name to log in with; empty for none.
@@ -40,7 +40,7 @@ class Email:
 
     host: str
     sender: str
-    to: list[str] = field(default_factory=list)
+    recipients: list[str] = field(default_factory=list)
     port: int = 0
     tls: Literal["starttls", "tls", "none"] = "starttls"
     user: str = ""
@@ -50,11 +50,11 @@ class Email:
     door: Outbound = CLOSED
 
     def __post_init__(self) -> None:
-        for address in (self.sender, *self.to):
+        for address in (self.sender, *self.recipients):
             if "@" not in parseaddr(address)[1] or line(address) != address:
                 raise BadInput(f"{address!r} is not a mail address")
-        if not self.to:
-            raise BadInput("to: nobody to send mail to")
+        if not self.recipients:
+            raise BadInput("recipients: nobody to send mail to")
         if self.user and self.tls == "none" and self.host not in _LOCAL:
             raise BadInput("tls: none would send the password in clear", hint="Set tls to starttls or tls.")
 
@@ -79,7 +79,7 @@ class Email:
         mail = EmailMessage()
         mail["Subject"] = notification.headline
         mail["From"] = self.sender
-        mail["To"] = ", ".join(self.to)
+        mail["To"] = ", ".join(self.recipients)
         mail["Date"] = formatdate(localtime=False)
         mail["Message-ID"] = f"<{notification.id}@{domain}>"
         mail["X-Modelkeep-Notification"] = notification.id
