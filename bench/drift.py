@@ -8,8 +8,8 @@ a peer in an environment of its own (made once under build/peers). Reading the f
 least of the repeats is, and CPU time is that of the whole process, threads included.
 
 modelkeep computes KS, PSI, Jensen-Shannon and Wasserstein per number and chi-square, PSI and Jensen-Shannon per name.
-Evidently is asked for the same seven (its PSI and Jensen-Shannon cut numbers into other bins); NannyML has no PSI, and is compared with modelkeep without it. Both peers are
-asked for the bare measures, no report, plot or chunks (one chunk).
+Evidently is asked for the same seven (its PSI and Jensen-Shannon cut numbers into other bins); NannyML has no PSI, and
+is compared with modelkeep without it. Both peers are asked for bare measures, no report, plot or chunks.
 """
 
 from __future__ import annotations

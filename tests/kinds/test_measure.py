@@ -117,11 +117,23 @@ def test_chance_alone_is_not_drift(name: str, kind: str, size: int) -> None:
 
     alpha, times = 0.02, 300
     reference = draw(5_000)
-    beyond = 0
+    beyond, unlikely = 0, 0
     for _ in range(times):
         pair = Pair(reference, draw(size))
-        beyond += measure.columns(pair) > float(measure.noise(pair.sample, alpha))
-    assert beyond <= times * alpha + 4 * np.sqrt(times * alpha)
+        value = measure.columns(pair)
+        beyond += value > float(measure.noise(pair.sample, alpha))
+        unlikely += float(measure.chance(np.asarray(value), pair.sample)) < alpha
+    assert max(beyond, unlikely) <= times * alpha + 4 * np.sqrt(times * alpha)
+
+
+@pytest.mark.parametrize(("name", "kind"), CASES)
+@pytest.mark.parametrize("alpha", [0.05, 1e-3, 1e-6])
+def test_the_p_value_of_the_noise_bound_is_its_probability(name: str, kind: str, alpha: float) -> None:
+    rng = np.random.default_rng(1)
+    column = rng.gamma(2, size=4_000) if kind == "numbers" else rng.choice(list("abcdef"), 4_000)
+    sample, measure = Pair(column, column[:900]).sample, every()[name]
+    assert float(measure.chance(measure.noise(sample, alpha), sample)) == pytest.approx(alpha, rel=1e-3)
+    assert float(measure.chance(np.asarray(0.0), sample)) == pytest.approx(1, abs=1e-3)
 
 
 @pytest.mark.parametrize(("name", "kind"), CASES)

@@ -8,9 +8,9 @@ import pytest
 from scipy import stats
 from scipy.spatial.distance import jensenshannon
 
-from modelkeep.quality.drift.chi_square import chi_square
+from modelkeep.quality.drift.chi_square import ChiSquare, chi_square
 from modelkeep.quality.drift.jensen_shannon import jensen_shannon
-from modelkeep.quality.drift.ks import ks
+from modelkeep.quality.drift.ks import Ks, ks
 from modelkeep.quality.drift.psi import psi
 from modelkeep.quality.drift.wasserstein import wasserstein
 from modelkeep.quality.measure import chi_square_bound, every, family_alpha
@@ -35,6 +35,24 @@ NAMES = (RNG.choice(list("abcdefgh"), 3_000, p=np.arange(1, 9) / 36), RNG.choice
 def test_ks_is_scipys(name: str) -> None:
     left, right = COLUMNS[name]
     assert ks(left, right) == pytest.approx(stats.ks_2samp(left, right).statistic, abs=1e-12)
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_the_p_value_of_ks_is_scipys_limit(name: str) -> None:
+    left, right = COLUMNS[name]
+    pair = Pair(left, right)
+    found = float(Ks().chance(np.asarray(Ks().columns(pair)), pair.sample))
+    root = np.sqrt(len(left) * len(right) / (len(left) + len(right)))
+    assert found == pytest.approx(stats.kstwobign.sf(root * Ks().columns(pair)), abs=1e-6)
+
+
+def test_the_p_value_of_chi_square_is_near_scipys() -> None:
+    rng = np.random.default_rng(2)
+    left, right = rng.choice(list("abcd"), 4_000), rng.choice(list("abcd"), 900, p=[0.28, 0.24, 0.24, 0.24])
+    table = np.array([[np.sum(column == word) for word in "abcd"] for column in (left, right)])
+    pair = Pair(left, right)
+    found = float(ChiSquare().chance(np.asarray(ChiSquare().columns(pair)), pair.sample))
+    assert found == pytest.approx(stats.chi2_contingency(table).pvalue, rel=0.05, abs=1e-6)
 
 
 @pytest.mark.parametrize("name", COLUMNS)

@@ -86,15 +86,28 @@ class QualityAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """One measure's value beside the threshold that it must exceed to count as drift."""
+    """One measure's value beside the threshold that it must exceed to count as drift.
+
+    Args:
+        value: the effect.
+        threshold: the larger of the least effect that counts and of what chance explains.
+        drifted: value > threshold.
+        p_value: how often chance alone gives at least this value; says nothing about its size.
+    """
 
     value: float
     threshold: float
     drifted: bool
+    p_value: float = math.nan
 
     def json(self) -> dict[str, Json]:
         """The verdict as in the HTTP API."""
-        return {"value": _number(self.value), "threshold": _number(self.threshold), "drifted": self.drifted}
+        return {
+            "value": _number(self.value),
+            "threshold": _number(self.threshold),
+            "drifted": self.drifted,
+            "p_value": _number(self.p_value),
+        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -169,13 +170,14 @@ class _Judge:
     def _verdict(self, measure: Measure, pair: Pair) -> Verdict:
         value = measure.columns(pair)
         bound = float(threshold(measure, pair.sample, self._alpha))
-        return Verdict(value, bound, value > bound)
+        return Verdict(value, bound, value > bound, float(measure.chance(np.asarray(value), pair.sample)))
 
     def _missing(self, reference: float, current: float, n: int, m: int) -> Verdict:
         share = (reference * n + current * m) / max(n + m, 1)
         noise = math.sqrt(share * (1 - share) * (1 / max(n, 1) + 1 / max(m, 1)))
         bound = max(MISSING_EFFECT, NormalDist().inv_cdf(1 - self._alpha / 2) * noise)
-        return Verdict(abs(current - reference), bound, abs(current - reference) > bound)
+        change = abs(current - reference)
+        return Verdict(change, bound, change > bound, math.erfc(change / noise / math.sqrt(2)) if noise else 1.0)
 
 
 def _unique(table: pa.Table) -> list[str]:

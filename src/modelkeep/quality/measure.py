@@ -13,6 +13,7 @@ rate of false discoveries is held as well.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import cache
 from statistics import NormalDist
@@ -56,6 +57,10 @@ class Measure(Protocol):
 
     def noise(self, sample: Sample, alpha: float) -> Floats:
         """What chance alone exceeds with probability `alpha`, per window."""
+        ...
+
+    def chance(self, values: Floats, sample: Sample) -> Floats:
+        """The p-value: how often two samples of one population differ at least so much, per window."""
         ...
 
 
@@ -118,3 +123,18 @@ def chi_square_bound(freedom: float | Floats, alpha: float) -> Floats:
     part = 2 / (9 * degrees)
     deviation = NormalDist().inv_cdf(1 - alpha)
     return np.asarray(degrees * np.maximum(1 - part + deviation * np.sqrt(part), 0) ** 3)
+
+
+def chi_square_chance(values: Floats, freedom: float | Floats) -> Floats:
+    """Gives the probability that a chi-square variable is at least so large; the inverse of `chi_square_bound`.
+
+    >>> float(chi_square_chance(chi_square_bound(9, 0.001), 9).round(6))
+    0.001
+    """
+    degrees = np.maximum(np.asarray(freedom, np.float64), 1e-3)
+    part = 2 / (9 * degrees)
+    deviation = (np.cbrt(values / degrees) - (1 - part)) / np.sqrt(part)
+    return np.asarray(_TAIL(deviation / math.sqrt(2)) / 2)
+
+
+_TAIL: Final = np.vectorize(math.erfc, otypes=[np.float64])

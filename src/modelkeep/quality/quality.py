@@ -27,8 +27,9 @@ from modelkeep.quality.answers import (
 from modelkeep.quality.catalogue import Catalogue, Version
 from modelkeep.quality.counters import Counters
 from modelkeep.quality.intake import Intake
+from modelkeep.quality.judged import Drift
 from modelkeep.quality.measure import every
-from modelkeep.quality.readings import Drift, Readings, whole
+from modelkeep.quality.readings import Readings, whole
 from modelkeep.quality.series import DerivedSeries
 from modelkeep.quality.tally import ROW
 from modelkeep.quality.windows import EVER, Windows, known_day, periods
@@ -40,8 +41,12 @@ ALL: Final = "*"
 
 
 def _verdicts(found: Drift, at: int) -> dict[str, Verdict]:
-    pairs = {name: (float(value[at]), float(found.thresholds[name][at])) for name, value in found.values.items()}
-    return {name: Verdict(value, bound, value > bound) for name, (value, bound) in pairs.items() if np.isfinite(value)}
+    verdicts = {}
+    for name, one in found.measures.items():
+        value, bound = float(one.value[at]), float(one.threshold[at])
+        if np.isfinite(value):
+            verdicts[name] = Verdict(value, bound, value > bound, float(one.chance[at]))
+    return verdicts
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +246,7 @@ class Quality:
         if not len(windows):
             return
         presence = self.readings.presence(version, feature, windows)
-        found = self.readings.drift(version, feature, windows, measures)
+        found = self.readings.drift(version, feature, windows, wanted=measures, chances=True)
         for at in np.flatnonzero(presence.rows > 0):
             verdicts = _verdicts(found, int(at)) if found else {}
             yield DriftRow(

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from modelkeep.quality import binary, classes, regression
 from modelkeep.quality.catalogue import Catalogue, Version, group
 from modelkeep.quality.intervals import Estimate, ratio
-from modelkeep.quality.measure import Measure, applicable, family_alpha, threshold
+from modelkeep.quality.judged import Bools, Drift, Judge, joined, nothing
+from modelkeep.quality.measure import applicable, family_alpha
 from modelkeep.quality.pair import Floats, Ints
-from modelkeep.quality.profile import NAN, NULL, STATES, Edges, profiles
+from modelkeep.quality.profile import NAN, NULL, STATES, Edges
 from modelkeep.quality.tally import CONFUSION, FAILED, HISTOGRAM, OUTCOME, PREDICTIONS, PRESENCE, PROFILE
 from modelkeep.quality.windows import EVER, Windows, blocked, sums
 from modelkeep.store.cells import CellRows, Cells
@@ -27,7 +27,6 @@ TASKS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 STAND_IN_HOURS: Final = 168
 """Without a reference the first week of a feature stands in for it, and what comes after is compared with that."""
-Bools = npt.NDArray[np.bool_]
 _TERMS: Final = {"binary": 7, "classes": 5, "regression": 11}
 
 
@@ -59,29 +58,6 @@ class Presence:
 
     rows: Floats
     missing: Floats
-
-
-@dataclass(frozen=True, slots=True)
-class Drift:
-    """One feature's measures per window; shape (n,) each.
-
-    Args:
-        rows: with a value, over the edges that were compared.
-        unseen: share of them that the reference never held.
-        values: by measure, NaN without rows.
-        thresholds: by measure.
-    """
-
-    rows: Floats
-    unseen: Floats
-    values: Mapping[str, Floats]
-    thresholds: Mapping[str, Floats]
-
-
-@dataclass(frozen=True, slots=True)
-class _Judge:
-    wanted: Sequence[str] | None
-    alpha: float
 
 
 class Readings:
@@ -142,20 +118,34 @@ class Readings:
         return Presence(states.sum(axis=1), states[:, NULL] + states[:, NAN])
 
     def drift(
-        self, version: Version, feature: str, windows: Windows, wanted: Sequence[str] | None = None
+        self,
+        version: Version,
+        feature: str,
+        windows: Windows,
+        *,
+        wanted: Sequence[str] | None = None,
+        chances: bool = False,
     ) -> Drift | None:
         """Gives a feature's measures; None when it has no edges yet or no measure applies.
 
         Where rows were counted over several edges because a reference was replaced, each window is judged over those
         that most of its rows were counted over.
+
+        Args:
+            version: whose feature.
+            feature: its name.
+            windows: n of them, at least one.
+            wanted: names of measures; None for all that apply.
+            chances: whether p-values are wanted.
         """
         with self._lock:
             names = list(version.features.get(feature, ()))
-            judge = _Judge(wanted, self._alpha(version))
+            judge = Judge(wanted, self._alpha(version), chances)
         found: Drift | None = None
         for edges_id in names:
             one = self._over(group(version.model, version.version, feature, edges_id), edges_id, windows, judge)
-            found = one if found is None or one is None else _better(found, one)
+            if one is not None:
+                found = one if found is None else found.better(one)
         return found
 
     def numeric(self, version: Version, feature: str) -> bool | None:
@@ -167,7 +157,7 @@ class Readings:
         kinds = [self.numeric(version, feature) for feature in list(version.features)]
         return family_alpha(sum(len(applicable(kind)) for kind in kinds if kind is not None))
 
-    def _over(self, name: str, edges_id: str, windows: Windows, judge: _Judge) -> Drift | None:
+    def _over(self, name: str, edges_id: str, windows: Windows, judge: Judge) -> Drift | None:
         with self._lock:
             edges, reference = self._catalogue.edges(edges_id)
             rows = self._rows(PROFILE, [name], windows)
@@ -179,12 +169,12 @@ class Readings:
         if not measures:
             return None
         if not counts.sum():
-            return _nothing(measures, len(windows))
+            return nothing(measures, len(windows))
         parts = [
-            _judged(edges, counts, block, measures, judge.alpha)
+            judge.judged(edges, counts, block, measures)
             for _, block in blocked(rows, np.where(rows.index < edges.cells, rows.index, -1), windows, edges.cells)
         ]
-        return _masked(_joined(parts, measures), usable)
+        return joined(parts).masked(usable)
 
     def _stand_in(self, name: str, edges: Edges, windows: Windows) -> tuple[Floats, Bools]:
         everything = self._cells.rows(PROFILE, name)
@@ -249,56 +239,6 @@ def _stacked(parts: Sequence[Estimate]) -> Estimate:
         np.concatenate([part.value for part in parts]),
         np.concatenate([part.low for part in parts]),
         np.concatenate([part.high for part in parts]),
-    )
-
-
-def _judged(edges: Edges, reference: Floats, current: Floats, measures: Mapping[str, Measure], alpha: float) -> Drift:
-    pair = profiles(edges, reference, current)
-    return Drift(
-        pair.rows,
-        ratio(current[:, edges.outside].sum(axis=1), pair.rows),
-        {name: measure.profiles(pair) for name, measure in measures.items()},
-        {name: threshold(measure, pair.sample, alpha) for name, measure in measures.items()},
-    )
-
-
-def _joined(parts: Sequence[Drift], measures: Collection[str]) -> Drift:
-    if len(parts) == 1:
-        return parts[0]
-    return Drift(
-        np.concatenate([part.rows for part in parts]),
-        np.concatenate([part.unseen for part in parts]),
-        {name: np.concatenate([part.values[name] for part in parts]) for name in measures},
-        {name: np.concatenate([part.thresholds[name] for part in parts]) for name in measures},
-    )
-
-
-def _masked(drift: Drift, usable: Bools) -> Drift:
-    if usable.all():
-        return drift
-    return Drift(
-        drift.rows,
-        drift.unseen,
-        {name: np.where(usable, value, np.nan) for name, value in drift.values.items()},
-        drift.thresholds,
-    )
-
-
-def _nothing(measures: Collection[str], count: int) -> Drift:
-    nan = np.full(count, np.nan)
-    return Drift(np.zeros(count), nan, dict.fromkeys(measures, nan), dict.fromkeys(measures, nan))
-
-
-def _better(left: Drift, right: Drift) -> Drift:
-    """Per window the one with more rows; measures of the newer one (numbers may have become names)."""
-    newer = right.rows > left.rows
-    empty = np.full(len(newer), np.nan)
-    names = [*dict.fromkeys([*left.values, *right.values])]
-    return Drift(
-        np.where(newer, right.rows, left.rows),
-        np.where(newer, right.unseen, left.unseen),
-        {name: np.where(newer, right.values.get(name, empty), left.values.get(name, empty)) for name in names},
-        {name: np.where(newer, right.thresholds.get(name, empty), left.thresholds.get(name, empty)) for name in names},
     )
 
 

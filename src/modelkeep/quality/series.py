@@ -219,13 +219,14 @@ class DerivedSeries:
         return np.where(found.rows < LEAST_ROWS, np.nan, share)[None, :]
 
     def _drift(self, version: Version, feature: str, bound: bool, grid: _Grid, chosen: Sequence[str]) -> Floats:
-        found = self._readings.drift(version, feature, grid.windows, chosen)
-        if found is None:
-            return np.full((len(chosen), len(grid.windows)), np.nan)
-        none = np.full(len(grid.windows), np.nan)
-        shown = found.thresholds if bound else found.values
-        rows = [np.where(np.isnan(found.values.get(name, none)), np.nan, shown.get(name, none)) for name in chosen]
-        return np.where(found.rows < LEAST_VALUES, np.nan, np.stack(rows))
+        found = self._readings.drift(version, feature, grid.windows, wanted=chosen)
+        whole = np.full((len(chosen), len(grid.windows)), np.nan)
+        for at, name in enumerate(chosen):
+            if found is not None and name in found.measures:
+                one = found.measures[name]
+                gone = np.isnan(one.value) | (found.rows < LEAST_VALUES)
+                whole[at] = np.where(gone, np.nan, one.threshold if bound else one.value)
+        return whole
 
 
 def _named(matchers: Sequence[Matcher], shown: str) -> list[str]:

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from modelkeep.quality.measure import Measure, chi_square_bound
+from modelkeep.quality.measure import Measure, chi_square_bound, chi_square_chance
 from modelkeep.quality.pair import Column, Floats, Pair, Profiles, Sample
 
 
@@ -48,13 +48,24 @@ class ChiSquare:
         return np.where(profiles.rows > 0, _strength(profiles.reference, profiles.current), np.nan)
 
     def noise(self, sample: Sample, alpha: float) -> Floats:
-        """Rare categories widen the statistic: its variance is matched by a scaled chi-square (Haldane 1937)."""
-        rows = np.maximum(np.minimum(sample.current, sample.reference), 1.0)
-        mean = max(sample.cells - 1, 1)
-        excess = np.maximum(sample.rarity - sample.cells**2 - 2 * sample.cells + 2, 0) / rows
-        scale = 1 + excess / (2 * mean)
+        mean, scale = _shape(sample)
         bound = scale * chi_square_bound(mean / scale, alpha)
         return np.asarray(np.sqrt(bound / np.maximum(sample.reference + sample.current, 1.0)))
+
+    def chance(self, values: Floats, sample: Sample) -> Floats:
+        mean, scale = _shape(sample)
+        return chi_square_chance(values**2 * (sample.reference + sample.current) / scale, mean / scale)
+
+
+def _shape(sample: Sample) -> tuple[int, Floats]:
+    """The statistic's mean, and how much rare categories widen it: its variance is matched by a scaled chi-square.
+
+    Source: Haldane, The exact value of the moments of the distribution of chi-square, 1937.
+    """
+    rows = np.maximum(np.minimum(sample.current, sample.reference), 1.0)
+    mean = max(sample.cells - 1, 1)
+    excess = np.maximum(sample.rarity - sample.cells**2 - 2 * sample.cells + 2, 0) / rows
+    return mean, np.asarray(1 + excess / (2 * mean))
 
 
 def _strength(reference: Floats, current: Floats) -> Floats:

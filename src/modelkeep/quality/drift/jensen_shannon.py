@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from modelkeep.quality.measure import Measure, chi_square_bound
+from modelkeep.quality.measure import Measure, chi_square_bound, chi_square_chance
 from modelkeep.quality.pair import Column, Floats, Pair, Profiles, Sample, binned
 
 BINS = 20
@@ -51,6 +51,10 @@ class JensenShannon:
         """The divergence is at most half the sum of (p - q)² / (p + q), which is chi-square like (Topsøe 2000)."""
         freedom = max((sample.cells or BINS) - 1, 1)
         return np.asarray(np.sqrt(chi_square_bound(freedom, alpha) * sample.spread / 4))
+
+    def chance(self, values: Floats, sample: Sample) -> Floats:
+        freedom = max((sample.cells or BINS) - 1, 1)
+        return chi_square_chance(4 * values**2 / sample.spread, freedom)
 
 
 def _distance(reference: Floats, current: Floats) -> Floats:

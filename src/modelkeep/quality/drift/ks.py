@@ -49,5 +49,11 @@ class Ks:
     def noise(self, sample: Sample, alpha: float) -> Floats:
         return np.asarray(np.sqrt(-math.log(alpha / 2) / 2 * sample.spread))
 
+    def chance(self, values: Floats, sample: Sample) -> Floats:
+        """Kolmogorov's limit; below 0.3 its series alternates too long, and the probability is 1."""
+        scaled = np.asarray(values / np.sqrt(sample.spread))
+        terms = [(-1) ** (k - 1) * np.exp(-2 * (k * scaled) ** 2) for k in range(1, 12)]
+        return np.where(scaled < 0.3, 1.0, np.clip(2 * np.sum(terms, axis=0), 0, 1))
+
 
 plugin: type[Measure] = Ks

@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from modelkeep.quality.measure import Measure, chi_square_bound
+from modelkeep.quality.measure import Measure, chi_square_bound, chi_square_chance
 from modelkeep.quality.pair import Column, Floats, Pair, Profiles, Sample, binned
 
 BINS = 10
@@ -51,6 +51,10 @@ class Psi:
     def noise(self, sample: Sample, alpha: float) -> Floats:
         freedom = max((sample.cells or BINS) - 1, 1)
         return chi_square_bound(freedom, alpha) * sample.spread
+
+    def chance(self, values: Floats, sample: Sample) -> Floats:
+        freedom = max((sample.cells or BINS) - 1, 1)
+        return chi_square_chance(values / sample.spread, freedom)
 
 
 def _index(reference: Floats, current: Floats) -> Floats:

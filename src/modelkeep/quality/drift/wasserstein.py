@@ -60,6 +60,11 @@ class Wasserstein:
         mean = math.sqrt(2 / math.pi) * sample.roughness
         return (mean + math.sqrt(2 * math.log(1 / alpha))) * np.sqrt(sample.spread)
 
+    def chance(self, values: Floats, sample: Sample) -> Floats:
+        """An upper bound, by the concentration of the distance around its mean (Borell 1975)."""
+        beyond = values / np.sqrt(sample.spread) - math.sqrt(2 / math.pi) * sample.roughness
+        return np.asarray(np.exp(-(np.maximum(beyond, 0.0) ** 2) / 2))
+
 
 def _crossed(gap: Floats, width: Floats) -> Floats:
     """The integral of a polygon's absolute value by the ends and the middle of each side.
