@@ -158,6 +158,22 @@ def test_what_happened_to_the_model_is_told_live_and_replayed(history):
     assert not any(status.error for group in live.rules() for status in group.rules)
 
 
+def test_a_clock_that_jumps_over_a_whole_history_at_first_leaves_nothing_out(history):
+    history.reference()
+    last = max(history.day(day) for day in range(40))
+    events = Events()
+    live = alerts(
+        history,
+        events,
+        parse_rules("groups: [{name: g, interval: 1h, rules: [{alert: Some, expr: model_predictions_total > 0}]}]"),
+    )
+    events.advance(last)
+    live.evaluate()
+    [fired] = live.history()
+    assert 0 < fired.at_ns - START < DAY
+    assert live.replay(START - DAY, last)[0].at_ns == fired.at_ns
+
+
 def test_stored_samples_alert_through_the_series_engine(history):
     labels = [canonical((("__name__", "host_disk_used_ratio"), ("path", path))) for path in ("/", "/data")]
     times = START + np.arange(0, 3 * 3600, 15, dtype=np.int64) * SECOND

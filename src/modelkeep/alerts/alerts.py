@@ -22,7 +22,7 @@ from modelkeep.alerts.rules.rule import PREFIX, ClockName
 from modelkeep.alerts.silences import Silence, matchers, silenced
 from modelkeep.alerts.state import BURNING, LIVE, Frame, Instance, State, Transition, advance
 from modelkeep.alerts.status import AlertsStatus, GroupStatus, Health, RuleStatus
-from modelkeep.alerts.steps import Query, ask, batches, newest
+from modelkeep.alerts.steps import Query, ask, batches, beginning, newest
 from modelkeep.core.clock import DAY, HOUR, MINUTE, Clock, Wall
 from modelkeep.core.errors import BadInput, Conflict, Error, Missing
 from modelkeep.core.ids import Ids
@@ -30,8 +30,6 @@ from modelkeep.core.series import Matcher
 from modelkeep.store.entries import Entries
 
 LOOPBACK: Final = "loopback"
-BACK_NS: Final = 7 * DAY
-"""A clock of events begins in the middle of its first batch: evaluation begins this much before."""
 
 
 class Alerts:
@@ -306,7 +304,7 @@ class Alerts:
             return None
         last = self._progress.get(group.key)
         if self._jumps and group.clock == "events":
-            return max(0, now_ns - BACK_NS) if last is None else last
+            return beginning(self._query, now_ns) if last is None else last
         reach = newest(group, now_ns) - max(self._catch_up, group.interval_ns)
         if last is None or last > now_ns + group.interval_ns:
             return newest(group, now_ns) - group.interval_ns

@@ -9,6 +9,7 @@ import numpy as np
 
 from modelkeep.alerts.rules import Rule, RuleGroup
 from modelkeep.alerts.state import Frame
+from modelkeep.core.clock import DAY
 from modelkeep.core.series import AT_STEP, Labels
 
 if TYPE_CHECKING:
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 MAX_STEPS: Final = 2_000
 """The most evaluation times that one query asks for."""
+LONGEST_DAYS: Final = 3_650
+EVENTS: Final = "sum(model_predictions_total) > 0"
 
 
 class Answer(Protocol):
@@ -73,3 +76,17 @@ def ask(query: Query, group: RuleGroup, rule: Rule, start_ns: int, end_ns: int) 
     step, offset = group.interval_ns, group.offset_ns
     found = query.range(rule.expr, start_ns - offset, end_ns - offset, step, as_of_ns=AT_STEP)
     return Frame(found.labels, np.asarray(found.times) + offset, found.values)
+
+
+def beginning(query: Query, now_ns: int) -> int:
+    """Gives where evaluation on a clock of events begins: a day before the first prediction, or a week before now.
+
+    Such a clock is first looked at in the middle of its first batch, or after the import of a whole history.
+    """
+    now_ns -= now_ns % DAY
+    reach = min(LONGEST_DAYS, now_ns // DAY)
+    found = query.range(EVENTS, now_ns - reach * DAY, now_ns + DAY, DAY, as_of_ns=AT_STEP)
+    active = Frame(found.labels, np.asarray(found.times), found.values).active
+    seen = np.flatnonzero(active.any(axis=0)) if active.size else np.empty(0, np.int64)
+    first = int(found.times[seen[0]]) - DAY if len(seen) else now_ns
+    return max(0, first - (DAY if len(seen) else 7 * DAY))
