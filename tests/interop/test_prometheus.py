@@ -425,7 +425,22 @@ def test_the_order_of_an_instant_answer_is_prometheus_own(both: tuple[Peer, Prom
 
 def test_numbers_and_times_are_written_as_prometheus_writes_them(both: tuple[Peer, PromQL]) -> None:
     peer, promql = both
-    for text in ("1e20", "1e21", "1.5e300", "1e-6", "1e-7", "0.1", "123456789.125", "-0", "NaN", "-Inf", "1e15", "1/3"):
+    for text in (
+        "1e20",
+        "1e21",
+        "1.5e300",
+        "1e-6",
+        "1e-7",
+        "0.1",
+        "123456789.125",
+        "-0",
+        "NaN",
+        "-Inf",
+        "1e15",
+        "1/3",
+        "1e10",
+        "12345678901.5",
+    ):
         for query in (text, f'count_values("v", vector({text}))', f"vector({text})"):
             theirs = peer.ask("query", query=query, time="1700000000.25")["data"]
             mine = json.loads(answer_json(promql.instant(query, 1_700_000_000_250_000_000)))["data"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import orjson
@@ -13,10 +13,14 @@ import pyarrow.compute as pc
 from modelkeep.core.series import Labels
 from modelkeep.core.shapes import Json
 from modelkeep.metrics.promql.notation import number, plain
-from modelkeep.metrics.promql.result import Result, Times, Values, is_stale
+from modelkeep.metrics.promql.result import Mask, Result, Times, Values, is_stale
 from modelkeep.metrics.promql.values import dense
 
+if TYPE_CHECKING:
+    Texts = pa.Array[pa.Scalar[pa.lib.StringType]]
+
 _AT_ONCE: Final = 1_000_000
+_EXACT: Final = 2.0**53
 
 
 def answer(result: Result) -> dict[str, Json]:
@@ -91,12 +95,19 @@ def _points(times: Times, values: Values) -> Iterator[bytes]:
         yield from (row.encode() for row in rows.to_pylist())
 
 
-def _texts(values: Values) -> pa.Array[pa.Scalar[pa.lib.StringType]]:
+def _texts(values: Values) -> Texts:
     """Gives numbers as `notation.number` writes them; the ordinary ones all at once."""
     texts = pc.cast(pa.array(values), pa.string())
     size = np.abs(values)
-    odd = ~(((size >= 1e-6) & (size < 1e14)) | (size == 0))
+    large = (size >= 1e10) & (size < _EXACT) & (values == np.floor(values))
+    if large.any():
+        texts = _mended(texts, large, pc.cast(pa.array(values[large].astype(np.int64)), pa.string()))
+    odd = ~(((size >= 1e-6) & (size < 1e10)) | (size == 0) | large)
     if odd.any():
-        mended = pa.array([number(value) for value in values[odd].tolist()], pa.string())
-        texts = pc.call_function("replace_with_mask", [texts, pa.array(odd), mended])
+        texts = _mended(texts, odd, pa.array([number(value) for value in values[odd].tolist()], pa.string()))
     return texts
+
+
+def _mended(texts: Texts, where: Mask, others: Texts) -> Texts:
+    found: Texts = pc.call_function("replace_with_mask", [texts, pa.array(where), others])
+    return found

@@ -108,8 +108,11 @@ class PromQL:
 
     def _value(self, node: ast.Expr, frame: Frame) -> Value:
         selection = Selection(self._sources, self._lookback, self._closed, self._max_points)
-        with np.errstate(all="ignore"):
-            return Evaluation(selection).value(node, frame)
+        try:
+            with np.errstate(all="ignore"):
+                return Evaluation(selection).value(node, frame)
+        except RecursionError:
+            raise BadInput("query: nested too deeply", hint="Split it into several queries.") from None
 
     def _cut(self, block: Block, ranged: Ranged) -> list[Block]:
         """Gives the part of a block that the only window sees."""

@@ -89,7 +89,9 @@ class Evaluation:
         value = self.value(node.expr, frame)
         if isinstance(value, Scalar):
             return Scalar(-value.values)
-        return functions.elementwise(np.negative, self._arguments([node.expr], frame).vector(0))
+        if not isinstance(value, Vector):
+            raise BadInput(f"query: {node.prettify()} negates what is no number")
+        return functions.elementwise(np.negative, value)
 
     def _binary(self, node: ast.BinaryExpr, frame: Frame) -> Value:
         op = str(node.op)

@@ -16,10 +16,16 @@ from modelkeep.core.times import datetime_ns
 
 Op = Literal["=", "!=", "=~", "!~"]
 
-_LIMIT: Final = 100_000
-_DEPTH: Final = 200
+_LENGTH: Final = 100_000
+_DEPTH: Final = 100
+_OPERATORS: Final = 200
 _TOKENS: Final = re.compile(
-    r""""(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|`(?P<raw>[^`]*)`|(?P<comment>\#[^\n]*)|(?P<before>@\s*-\s*[\d.])|(?P<open>[(\[{])|(?P<close>[)\]}])"""
+    r"""
+      "(?:\\.|[^"\\])*" | '(?:\\.|[^'\\])*' | `(?P<raw>[^`]*)` | (?P<comment>\#[^\n]*)
+    | (?P<before>@\s*-\s*[\d.]) | (?P<open>[(\[{]) | (?P<close>[)\]}])
+    | (?P<operator>[-+*/%^<>=!]=?~? | \b(?:and|or|unless|atan2)\b)
+    """,
+    re.VERBOSE | re.IGNORECASE,
 )
 _OPS: Final[tuple[tuple[ast.MatchOp, Op], ...]] = (
     (ast.MatchOp.Equal, "="),
@@ -42,34 +48,48 @@ def parse(query: str) -> ast.Expr:
     >>> type(parse("sum(rate(x[5m]))")).__name__
     'AggregateExpr'
     """
-    text = _plain(query)
+    if len(query) > _LENGTH:
+        raise BadInput(f"query: {len(query)} characters, at most {_LENGTH} are taken")
+    text = _TOKENS.sub(_Plain(), query)
     try:
         return ast.parse(text)
     except ValueError as error:
         raise BadInput(f"query: {error}", hint="See the PromQL reference for what can be asked.") from None
 
 
-def _plain(query: str) -> str:
-    """Rewrites raw strings as quoted ones and drops comments: the parser takes escapes in both kinds alike."""
-    if len(query) > _LIMIT:
-        raise BadInput(f"query: {len(query)} characters, at most {_LIMIT} are taken")
-    depth = 0
+class _Plain:
+    """Rewrites raw strings as quoted ones, because the parser takes escapes in both alike, and drops comments.
 
-    def one(token: re.Match[str]) -> str:
-        nonlocal depth
-        if token["raw"] is not None:
+    It also counts: the parser and we walk the tree recursively, so the tree must not be too deep.
+    """
+
+    def __init__(self) -> None:
+        self._open: list[str] = []
+        self._operators = 0
+
+    def __call__(self, token: re.Match[str]) -> str:
+        kind = token.lastgroup
+        if kind == "raw":
             escaped = token["raw"].replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
             return f'"{escaped}"'
-        if token["comment"]:
+        if kind == "comment":
             return ""
-        if token["before"]:
+        if kind == "before":
             raise BadInput("query: @ with a time before 1970")
-        depth += bool(token["open"]) - bool(token["close"])
-        if depth > _DEPTH:
-            raise BadInput(f"query: nested more than {_DEPTH} deep")
+        self._count(kind, token[0])
         return token[0]
 
-    return _TOKENS.sub(one, query)
+    def _count(self, kind: str | None, text: str) -> None:
+        if kind == "open":
+            self._open.append(text)
+        elif kind == "close" and self._open:
+            self._open.pop()
+        elif kind == "operator" and self._open[-1:] != ["{"]:
+            self._operators += 1
+        if len(self._open) > _DEPTH:
+            raise BadInput(f"query: nested more than {_DEPTH} deep")
+        if self._operators > _OPERATORS:
+            raise BadInput(f"query: more than {_OPERATORS} operators")
 
 
 def op(node: ast.MatchOp) -> Op:
