@@ -13,7 +13,7 @@ import pytest
 import zstandard
 
 from modelkeep.core.encoding import Envelope, Facts, Logs, Predictions, Samples, encode
-from modelkeep.server.settings import Limits
+from modelkeep.server.settings import AlertSettings, Limits
 from tests.server.conftest import Running, running
 
 NOW = time.time_ns()
@@ -219,3 +219,20 @@ def test_a_stopping_server_takes_nothing(tmp_path: Path) -> None:
         answer = server.client.post("/api/v1/facts", content=json.dumps({"id": "a", "value": 1}))
         assert answer.status_code == 429
         assert "stopping" in answer.json()["error"]["message"]
+
+
+def test_rules_see_all_of_a_first_body_that_spans_weeks(tmp_path: Path) -> None:
+    rules = tmp_path / "rules.yaml"
+    end = APRIL // 10**9 + 2 * 86_400
+    expr = f"sum by (model) (model_predictions_total) > 0 and on () vector(time()) < {end}"
+    rules.write_text(f"groups: [{{name: g, interval: 1h, rules: [{{alert: Early, expr: '{expr}'}}]}}]")
+    alerts = AlertSettings(rules=[str(rules)], defaults=False)
+    with running(tmp_path / "data", clock="events", alerts=alerts) as server:
+        days = predictions([APRIL + day * DAY for day in range(60)])
+        assert send(server, "1", predictions=[days])[0] == 200
+        server.house.evaluate()
+        found = server.get("/api/v1/alerts/history")["transitions"]
+        assert [(one["rule"], one["to"], one["at"]) for one in found] == [  # type: ignore[union-attr]
+            ("Early", "firing", "2013-04-01T01:00:00Z"),
+            ("Early", "resolved", "2013-04-03T00:00:00Z"),
+        ]

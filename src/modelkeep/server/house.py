@@ -197,12 +197,20 @@ class House:
     def evaluate(self) -> int:
         """Brings the rules up to the clock; with the clock of events never beyond what the readers have applied."""
         now_ns = self.clock.now_ns()
+        changes = 0
         if self.settled is not None and self.caught_up("series", "quality", timeout_s=_CATCH_UP_S):
+            if not self.settled.now_ns():
+                self.settled.advance(self._first_prediction())
+                changes += self.alerts.evaluate()
             self.settled.advance(now_ns)
-        changes = self.alerts.evaluate()
+        changes += self.alerts.evaluate()
         self.own.add("modelkeep_alert_transitions_total", changes)
         self.evaluated_ns = self.settled.now_ns() if self.settled is not None else now_ns
         return changes
+
+    def _first_prediction(self) -> int:
+        """Where the clock of events begins: however much came at once, the rules see all of it."""
+        return min((version.first_ns for model in self.quality.models() for version in model.versions), default=0)
 
     def keep_up(self) -> None:
         """Compacts and forgets what is beyond its retention."""

@@ -93,6 +93,7 @@ class VerdictTold(Told):
 
     value: float | None
     threshold: float | None
+    p_value: float | None = None
     drifted: bool
 
 
