@@ -6,6 +6,7 @@ import contextlib
 import errno
 import itertools
 import tempfile
+import threading
 from collections import Counter
 from pathlib import Path
 
@@ -361,3 +362,40 @@ def test_selecting_by_every_kind_of_matcher(tmp_path: Path) -> None:
         wanted = {canonical(labels(one)) for one in names if all(m.matches(one.get(m.name, "")) for m in matchers)}
         found = {canonical(one) for block in engine.select(matchers, EVER) for one in block.labels}
         assert found == wanted
+
+
+def test_reading_while_samples_come_and_blocks_are_sealed(tmp_path: Path) -> None:
+    """A reader sees for each series a beginning of what was sent, with the right values."""
+    engine = Series(tmp_path)
+    failures: list[str] = []
+    done = threading.Event()
+
+    def read() -> None:
+        while not done.is_set():
+            try:
+                for points in stored(engine).values():
+                    times = sorted(points)
+                    assert times == [at * MINUTE for at in range(1, len(times) + 1)]
+                    assert all(points[at] == np.float64(at).tobytes() for at in times)
+            except Exception as error:  # noqa: BLE001
+                failures.append(repr(error))
+
+    readers = [threading.Thread(target=read) for _ in range(2)]
+    for reader in readers:
+        reader.start()
+    for seq in range(1, 80):
+        engine.apply([entry(seq, [(one, seq * MINUTE, float(seq * MINUTE)) for one in range(10)])])
+        if seq % 3 == 0:
+            engine.seal()
+    done.set()
+    for reader in readers:
+        reader.join()
+    assert failures == []
+
+
+def test_the_cache_of_decoded_tiles_is_bounded(tmp_path: Path) -> None:
+    _sealed(tmp_path)
+    engine = Series(tmp_path, cache_bytes=500)
+    wanted = stored(engine)
+    assert stored(engine) == wanted
+    assert 0 < engine._tiles.size_bytes <= 500

@@ -112,13 +112,13 @@ class Postings:
         return self._labels[number]
 
     def forget(self, numbers: Iterable[int]) -> None:
-        """Takes series out; their numbers are not given again."""
+        """Takes series out; their numbers are not given again, and who has one may still ask for its labels."""
         gone = set(numbers)
         if not gone:
             return
         for number in gone:
             self._numbers.pop(self._texts[number], None)
-            self._texts[number], self._labels[number] = "", ()
+            self._texts[number] = ""
         self._index, self._all = {}, _Posting()
         for number in self._numbers.values():
             self._all.add(number)

@@ -113,8 +113,12 @@ class Strata:
         """Opens the increments, oldest first."""
         return [(one, self._open(one.name)) for one in self.manifest.increments]
 
-    def seal(self, seq: int, full: Sequence[Matrix], fresh: Sequence[Matrix], *, whole: bool, notes: Notes) -> None:
+    def seal(
+        self, seq: int, full: Sequence[Matrix], fresh: Sequence[Matrix], *, whole: bool, notes: Notes
+    ) -> tuple[BlockFile, ...]:
         """Writes what is new and makes the state up to `seq` the sealed one.
+
+        The caller puts the answer into `blocks` at the same moment as it lets go of the groups in it.
 
         Args:
             seq: journal position.
@@ -122,6 +126,9 @@ class Strata:
             fresh: new columns of other groups.
             whole: `fresh` has all columns of all other groups, so that earlier increments can go.
             notes: figures.
+
+        Returns:
+            All blocks.
         """
         name = self._postings.text
         blocks = [
@@ -139,7 +146,7 @@ class Strata:
         self._commit(
             msgspec.structs.replace(self.manifest, sealed=seq, blocks=tiers, increments=tuple(increments), notes=notes)
         )
-        self.blocks = opened
+        return opened
 
     def expire(self, before_ns: int) -> int:
         """Lets go of blocks whose newest sample is older; gives how many."""

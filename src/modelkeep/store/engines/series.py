@@ -256,10 +256,11 @@ class Series:
             fresh = [_matrix(group, 0 if whole else group.sealed) for group in others]
             now_ns = self._retention.now_ns()
             notes = Notes(self._samples, dict(self._refused), now_ns)
-        new = [one for one in fresh if len(one.times)]
+        new, blocks = [one for one in fresh if len(one.times)], self._strata.blocks
         if full or new or seq != self.sealed():
-            self._strata.seal(seq, full, new, whole=whole, notes=notes)
+            blocks = self._strata.seal(seq, full, new, whole=whole, notes=notes)
         with self._lock:
+            self._strata.blocks = blocks
             for group in others:
                 group.sealed = counts[group.uid]
             self._head.drop(closing)
