@@ -24,14 +24,14 @@ FIRST, LAST = "2013-03-01", "2013-04-30"
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client, list[dict[str, object]]]]:
-    """March and April served as fast as they go, on a server that stays for the questions."""
+    """March and April served within seconds, on a server that stays for the questions."""
     from datetime import date
 
     from modelkeep.cli.commands.demo import settle
 
     folder = tmp_path_factory.mktemp("demo") / "data"
     with house.server(folder, 0) as client:
-        days = list(house.serving(client, date.fromisoformat(FIRST), date.fromisoformat(LAST), 0))
+        days = list(house.serving(client, date.fromisoformat(FIRST), date.fromisoformat(LAST), 8))
         assert len(days) == 61
         settle(client)
         yield client, days
@@ -95,7 +95,9 @@ def test_one_day_into_april_is_told_as_it_was_known_then(told: tuple[Client, lis
 def test_a_replay_gives_the_alerts_of_the_live_run(told: tuple[Client, list[dict[str, object]]]) -> None:
     client, _ = told
     live = command(client, "alert", "list", "--history", "--limit", "10000")["transitions"]
-    again = command(client, "alert", "replay", "--from", "2013-02-01", "--to", "2013-05-02")["transitions"]
+    clock = client.get("/api/v1/status")["clock"]
+    assert isinstance(clock, dict)
+    again = command(client, "alert", "replay", "--from", "2013-02-01", "--to", str(clock["now"]))["transitions"]
     assert isinstance(live, list)
     assert isinstance(again, list)
 
@@ -104,7 +106,7 @@ def test_a_replay_gives_the_alerts_of_the_live_run(told: tuple[Client, list[dict
         return sorted(json.dumps({key: change[key] for key in keys}, sort_keys=True) for change in changes)
 
     events = [change for change in live if str(change["at"]).startswith("2013")]
-    assert any(change["rule"] == "ModelCalibration" and change["to"] == "firing" for change in events)
+    assert any(str(change["rule"]).startswith("ModelCalibration") and change["to"] == "firing" for change in events)
     assert told_by(events) == told_by(again)
 
 
