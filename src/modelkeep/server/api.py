@@ -169,6 +169,10 @@ class Api:
                 "quality",
             )
 
+        self._drift(ask)
+        self._records(ask)
+
+    def _drift(self, ask: Questions) -> None:
         @self._enter("GET", "/api/v1/drift", "read", words.DriftTold)
         async def drift(
             *,
@@ -196,8 +200,6 @@ class Api:
                 ),
                 "quality",
             )
-
-        self._records(ask)
 
     def _records(self, ask: Questions) -> None:
         @self._enter("GET", "/api/v1/predictions", "read", words.PredictionsTold)

@@ -32,6 +32,9 @@ _BACKLOG: Final = 1024
 _CONNECTIONS: Final = 10_000
 """Open connections; most of them idle, kept by processes that send now and then."""
 
+_TURN_S: Final = 0.0005
+"""How long a thread may compute while others wait: readers at work must not hold up an acknowledgement."""
+
 log: Final = logging.getLogger(__name__)
 
 
@@ -47,6 +50,7 @@ def serve(settings: Settings) -> None:
     for name in ("alembic", "uvicorn"):
         logging.getLogger(name).setLevel(logging.WARNING)
     _open_files()
+    sys.setswitchinterval(_TURN_S)
     server = Serving(settings)
 
     def stop(*_: object) -> None:
