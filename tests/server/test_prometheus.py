@@ -96,3 +96,10 @@ def test_other_errors_keep_the_form(server: Running) -> None:
     assert (answer.status_code, answer.json()["status"]) == (405, "error")
     answer = server.client.post("/api/v1/query", content=bytes(2 << 20))
     assert (answer.status_code, answer.json()["errorType"]) == (413, "bad_data")
+
+
+@pytest.mark.parametrize("path", ["/api/v1/query?query=1", "/api/v1/models"])
+def test_an_answer_that_lacks_records_says_so(server: Running, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "Modelkeep-Incomplete" not in server.client.get(path).headers
+    monkeypatch.setattr(server.house, "caught_up", lambda *_, **__: False)
+    assert server.client.get(path).headers["Modelkeep-Incomplete"] == "readers are behind"

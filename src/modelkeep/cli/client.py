@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -99,6 +100,8 @@ class Client:
     ) -> dict[str, Json]:
         with self._answer(method, path, parameters, body, media_type) as response:
             text = response.read()
+            if response.headers.get("Modelkeep-Incomplete"):
+                sys.stderr.write("The server is still reading what it took; ask again for the newest records.\n")
         answer = json.loads(text) if text else {}
         if not isinstance(answer, dict):
             raise BadInput(

@@ -116,3 +116,12 @@ def clean(text: str) -> str:
     'a\\x1b[31m\\n'
     """
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+
+
+def completeness(complete: bool) -> dict[str, str]:
+    """Gives the header that says whether an answer lacks records that were acknowledged before the question.
+
+    >>> completeness(True), completeness(False)
+    ({}, {'Modelkeep-Incomplete': 'readers are behind'})
+    """
+    return {} if complete else {"Modelkeep-Incomplete": "readers are behind"}

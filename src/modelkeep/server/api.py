@@ -125,15 +125,15 @@ class Api:
     async def _ask(self, room: str, work: Callable[[], Row], *readers: str) -> Response:
         """Answers in a thread, after the readers have taken what was acknowledged before."""
 
-        def answered() -> bytes:
+        def answered() -> tuple[bytes, bool]:
             start = time.perf_counter()
-            if readers:
-                self._house.caught_up(*readers)
+            complete = not readers or self._house.caught_up(*readers)
             body = orjson.dumps(work())
             self._house.own.time("modelkeep_query_seconds", time.perf_counter() - start, room=room)
-            return body
+            return body, complete
 
-        return Response(await self._crew.run(answered), media_type="application/json")
+        body, complete = await self._crew.run(answered)
+        return Response(body, media_type="application/json", headers=answers.completeness(complete))
 
     def _questions(self, ask: Questions) -> None:
         @self._enter("GET", "/api/v1/models", "read", words.ModelsTold)

@@ -23,6 +23,7 @@ from modelkeep.core.shapes import Json
 from modelkeep.core.times import duration_ns, time_ns
 from modelkeep.metrics.promql.answer import answer_json
 from modelkeep.metrics.promql.syntax import matchers, parse
+from modelkeep.server.answers import completeness
 from modelkeep.server.crew import Crew
 from modelkeep.server.routes import Routes
 
@@ -56,15 +57,16 @@ def _page(house: House, crew: Crew, work: Work) -> ASGIApp:
         request = Request(scope, receive)
         values = _values(scope, await request.body() if scope["method"] == "POST" else b"")
 
-        def answered() -> bytes:
+        def answered() -> tuple[bytes, bool]:
             start = time.perf_counter()
-            house.caught_up("series", "quality")
+            complete = house.caught_up("series", "quality")
             body = work(values)
             house.own.time("modelkeep_query_seconds", time.perf_counter() - start, room="metrics")
-            return body
+            return body, complete
 
-        body = await crew.run(answered)
-        await Response(body, media_type="application/json")(scope, receive, send)
+        body, complete = await crew.run(answered)
+        response = Response(body, media_type="application/json", headers=completeness(complete))
+        await response(scope, receive, send)
 
     return page
 
