@@ -6,7 +6,7 @@ import pkgutil
 from collections.abc import Iterable
 from functools import cache
 from importlib import import_module
-from importlib.metadata import EntryPoint, EntryPoints, entry_points
+from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from typing import Generic, TypeVar, cast
 
@@ -60,10 +60,10 @@ class Kind(Generic[P]):
         return {module.name for module in pkgutil.iter_modules(paths) if not module.name.startswith("_")}
 
     def _foreign(self) -> dict[str, EntryPoint]:
-        return {entry.name: entry for entry in _installed().select(group=self.package)}
+        return _installed(self.package)
 
 
 @cache
-def _installed() -> EntryPoints:
-    """Reads what is installed once: it takes tens of ms."""
-    return entry_points()
+def _installed(group: str) -> dict[str, EntryPoint]:
+    """Reads what is installed once per group: it takes tens of ms."""
+    return {entry.name: entry for entry in entry_points(group=group)}
