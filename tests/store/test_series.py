@@ -7,6 +7,7 @@ import errno
 import itertools
 import tempfile
 import threading
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelkeep.core.clock import DAY, HOUR, MINUTE, SECOND, Fixed
-from modelkeep.core.errors import Conflict, Corrupt
+from modelkeep.core.errors import BadInput, Conflict, Corrupt
 from modelkeep.core.series import STALE_BITS, Matcher, Want, canonical, labels
 from modelkeep.core.shapes import Entry, Part
 from modelkeep.store import head, strata
@@ -399,3 +400,16 @@ def test_the_cache_of_decoded_tiles_is_bounded(tmp_path: Path) -> None:
     wanted = stored(engine)
     assert stored(engine) == wanted
     assert 0 < engine._tiles.size_bytes <= 500
+
+
+def test_no_pattern_takes_long(tmp_path: Path) -> None:
+    engine = Series(tmp_path)
+    name = canonical(labels({"__name__": "x", "k": "a" * 200}))
+    columns = {"series": pa.array([name]), "at": pa.array([1], pa.int64()), "value": pa.array([0.0])}
+    engine.apply([Entry(1, "", 0, (Part("sample", pa.record_batch(columns)),))])
+    started = time.monotonic()
+    assert not engine.select([Matcher("k", "=~", "(a+)+b")], EVER)
+    assert engine.select([Matcher("k", "!~", "(a|aa)+b")], EVER)
+    assert time.monotonic() - started < 5
+    with pytest.raises(BadInput, match="k=~"):
+        engine.select([Matcher("k", "=~", "(?=a)a")], EVER)

@@ -14,7 +14,7 @@ from modelkeep.core.series import Block, SeriesSource
 from modelkeep.metrics.promql.evaluation import Evaluation
 from modelkeep.metrics.promql.result import Result, stale
 from modelkeep.metrics.promql.selection import Selection
-from modelkeep.metrics.promql.syntax import metric_names, parse
+from modelkeep.metrics.promql.syntax import metric_names, parse, within
 from modelkeep.metrics.promql.values import Frame, Ranged, Scalar, Text, Value, Vector, joined
 from modelkeep.metrics.promql.windows import window
 
@@ -64,7 +64,7 @@ class PromQL:
         Raises:
             BadInput: the text is not PromQL, or asks for what is not supported, or for too much.
         """
-        frame = Frame(at_ns, at_ns, np.array([at_ns], np.int64), 1, as_of_ns=as_of_ns)
+        frame = Frame(within(at_ns), at_ns, np.array([at_ns], np.int64), 1, as_of_ns=as_of_ns)
         value = self._value(parse(query), frame)
         if isinstance(value, Vector):
             return _series("vector", value, frame)
@@ -92,7 +92,7 @@ class PromQL:
             raise BadInput("query: the step must be positive and the end not before the start")
         if (end_ns - start_ns) // step_ns >= MAX_STEPS:
             raise BadInput(f"query: more than {MAX_STEPS} steps", hint="Take a larger step or a shorter time.")
-        steps = np.arange(start_ns, end_ns + 1, step_ns, dtype=np.int64)
+        steps = np.arange(within(start_ns), within(end_ns) + 1, step_ns, dtype=np.int64)
         frame = Frame(start_ns, end_ns, steps, step_ns, as_of_ns=as_of_ns)
         node = parse(query)
         if isinstance(node, ast.MatrixSelector | ast.SubqueryExpr | ast.StringLiteral):

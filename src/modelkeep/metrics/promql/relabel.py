@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from modelkeep.core.errors import BadInput
 from modelkeep.core.series import NAME, Labels, Matcher
-from modelkeep.metrics.promql.values import Vector, relabelled
+from modelkeep.metrics.promql.values import Vector, joined, relabelled
 
 _LABEL: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _REFERENCE: Final = re.compile(r"\$(?:(?P<dollar>\$)|\{(?P<braced>[A-Za-z0-9_]+)\}|(?P<bare>[A-Za-z0-9_]+))")
@@ -25,24 +28,26 @@ def _set(labels: Labels, name: str, value: str) -> Labels:
     return tuple(sorted([*kept, (name, value)])) if value else tuple(kept)
 
 
-def expanded(match: re.Match[str], template: str) -> str:
-    """Gives the template with `$1`, `${name}` and `$$` filled in; an unknown group is empty.
+def rewritten(template: str, groups: Mapping[str, int], count: int) -> str:
+    r"""Gives a template with `$1`, `${name}` and `$$` as RE2 writes it; an unknown group is empty.
 
-    >>> expanded(re.match("(a)(b)", "ab"), "$2-${1}-$3-$$-$1x")
-    'b-a--$-'
+    Raises:
+        BadInput: it uses a group behind the ninth.
+
+    >>> print(rewritten("$2-${name}-$3-$$-$1x", {"name": 1}, 2))
+    \2-\1--$-
     """
 
     def one(reference: re.Match[str]) -> str:
         if reference["dollar"]:
             return "$"
         name = reference["braced"] or reference["bare"]
-        key: int | str = int(name) if name.isdecimal() else name
-        try:
-            return match[key] or ""
-        except IndexError:
-            return ""
+        number = int(name) if name.isdecimal() else groups.get(name, count + 1)
+        if 9 < number <= count:
+            raise BadInput("query: label_replace() takes at most nine groups")
+        return rf"\{number}" if number <= count else ""
 
-    return _REFERENCE.sub(one, template)
+    return _REFERENCE.sub(one, template.replace("\\", "\\\\"))
 
 
 def label_replace(vector: Vector, target: str, template: str, source: str, pattern: str) -> Vector:
@@ -52,16 +57,20 @@ def label_replace(vector: Vector, target: str, template: str, source: str, patte
         BadInput: the pattern or the name is not valid, or series became equal.
     """
     _checked(target, "label_replace")
+    values = pa.array([dict(one).get(source, "") for one in vector.labels], pa.string())
+    whole = rf"\A(?s:{pattern})\z"
     try:
-        compiled = re.compile(pattern, re.DOTALL)
-    except re.error as error:
+        compiled = re.compile(pattern)
+        matches = pc.match_substring_regex(values, whole).to_pylist()
+        replacement = rewritten(template, compiled.groupindex, compiled.groups)
+        written = pc.replace_substring_regex(values, whole, replacement).to_pylist()
+    except (re.error, pa.ArrowInvalid) as error:
         raise BadInput(f"query: invalid regular expression in label_replace(): {pattern!r}: {error}") from None
-
-    def change(labels: Labels) -> Labels:
-        match = compiled.fullmatch(dict(labels).get(source, ""))
-        return labels if match is None else _set(labels, target, expanded(match, template))
-
-    return relabelled(vector, change)
+    labels = [
+        _set(one, target, str(text)) if matched else one
+        for one, matched, text in zip(vector.labels, matches, written, strict=True)
+    ]
+    return joined(Vector(labels, vector.values, vector.present))
 
 
 def label_join(vector: Vector, target: str, separator: str, sources: Sequence[str]) -> Vector:

@@ -11,7 +11,7 @@ import promql_parser as ast
 from modelkeep.core.errors import BadInput
 from modelkeep.core.series import AT_STEP, Block, Labels, Matcher, SeriesSource, Want
 from modelkeep.metrics.promql.result import Mask, Times, Values, is_stale
-from modelkeep.metrics.promql.syntax import duration_ns, matchers, moment_ns
+from modelkeep.metrics.promql.syntax import duration_ns, matchers, moment_ns, within
 from modelkeep.metrics.promql.values import MILLISECOND, Frame, Ranged, Vector, dense, empty, joined
 
 
@@ -162,8 +162,10 @@ def shifted(offset: object, at: ast.AtModifier | None, frame: Frame) -> Moved:
     """Applies `offset` and `@` to the steps."""
     offset_ns = duration_ns(offset)
     if at is None:
+        within(int(frame.steps[0]) - offset_ns)
+        within(int(frame.steps[-1]) - offset_ns)
         return Moved(frame.steps - offset_ns, offset_ns, pinned=False)
-    pinned = moment_ns(at, frame.start_ns, frame.end_ns) - offset_ns
+    pinned = within(moment_ns(at, frame.start_ns, frame.end_ns) - offset_ns)
     return Moved(np.array([pinned], np.int64), offset_ns, pinned=True)
 
 

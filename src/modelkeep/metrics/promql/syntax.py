@@ -10,6 +10,7 @@ from typing import Final, Literal
 
 import promql_parser as ast
 
+from modelkeep.core.clock import DAY
 from modelkeep.core.errors import BadInput
 from modelkeep.core.series import NAME, Matcher
 from modelkeep.core.times import datetime_ns
@@ -17,12 +18,15 @@ from modelkeep.core.times import datetime_ns
 Op = Literal["=", "!=", "=~", "!~"]
 
 _LENGTH: Final = 100_000
+_LONGEST_NS: Final = 50 * 365 * DAY
+_FARTHEST_NS: Final = 190 * 365 * DAY
+_LATEST_S: Final = 1e11
 _DEPTH: Final = 100
 _OPERATORS: Final = 200
 _TOKENS: Final = re.compile(
     r"""
       "(?:\\.|[^"\\])*" | '(?:\\.|[^'\\])*' | `(?P<raw>[^`]*)` | (?P<comment>\#[^\n]*)
-    | (?P<before>@\s*-\s*[\d.]) | (?P<open>[(\[{]) | (?P<close>[)\]}])
+    | @\s*(?P<moment>-\s*[\d.]|[+]?\s*[\d.][\w.]*(?:(?<=[eE])[+-]?\d+)?) | (?P<open>[(\[{]) | (?P<close>[)\]}])
     | (?P<operator>[-+*/%^<>=!]=?~? | \b(?:and|or|unless|atan2)\b)
     """,
     re.VERBOSE | re.IGNORECASE,
@@ -55,6 +59,22 @@ def parse(query: str) -> ast.Expr:
         return ast.parse(text)
     except ValueError as error:
         raise BadInput(f"query: {error}", hint="See the PromQL reference for what can be asked.") from None
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":
+            raise
+        raise BadInput(f"query: the parser gave up: {error}") from None
+
+
+def _checked(moment: str) -> None:
+    """Refuses what the parser cannot hold behind an `@`."""
+    if moment.startswith("-"):
+        raise BadInput("query: @ with a time before 1970")
+    try:
+        good = float(moment.lstrip("+ \t\n")) < _LATEST_S
+    except ValueError:
+        return
+    if not good:
+        raise BadInput("query: the time behind @ is out of bounds")
 
 
 class _Plain:
@@ -74,8 +94,8 @@ class _Plain:
             return f'"{escaped}"'
         if kind == "comment":
             return ""
-        if kind == "before":
-            raise BadInput("query: @ with a time before 1970")
+        if kind == "moment":
+            _checked(token["moment"])
         self._count(kind, token[0])
         return token[0]
 
@@ -115,19 +135,49 @@ def matchers(node: ast.VectorSelector) -> Sequence[Matcher]:
 def duration_ns(length: object) -> int:
     """Gives a duration of the tree in ns; nothing is 0.
 
+    Raises:
+        BadInput: it is longer than 50 years.
+
     >>> duration_ns(timedelta(milliseconds=-3))
     -3000000
     """
-    return length // timedelta(microseconds=1) * 1000 if isinstance(length, timedelta) else 0
+    found = length // timedelta(microseconds=1) * 1000 if isinstance(length, timedelta) else 0
+    if abs(found) > _LONGEST_NS:
+        raise BadInput(f"query: {length} is longer than 50 years")
+    return found
 
 
 def moment_ns(at: ast.AtModifier, start_ns: int, end_ns: int) -> int:
-    """Gives the moment that an `@` names."""
+    """Gives the moment that an `@` names.
+
+    Raises:
+        BadInput: no calendar has it.
+    """
     if at.type == ast.AtModifierType.Start:
         return start_ns
-    if at.type == ast.AtModifierType.End or at.at is None:
+    if at.type == ast.AtModifierType.End:
         return end_ns
-    return round(datetime_ns(at.at) / 1e6) * 1_000_000
+    try:
+        named = at.at
+    except (ValueError, OverflowError):
+        named = None
+    if named is None:
+        raise BadInput("query: the time behind @ is out of bounds")
+    return within(round(datetime_ns(named) / 1e6) * 1_000_000)
+
+
+def within(at_ns: int) -> int:
+    """Gives back a time that leaves room to look around it.
+
+    Raises:
+        BadInput: it is before 1780 or after 2160.
+
+    >>> within(5)
+    5
+    """
+    if abs(at_ns) > _FARTHEST_NS:
+        raise BadInput("query: the time is out of bounds")
+    return at_ns
 
 
 def metric_names(query: str) -> set[str]:
