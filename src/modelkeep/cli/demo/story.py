@@ -37,8 +37,9 @@ def months(client: Client) -> list[Month]:
     by_month: dict[str, int | float | str | None] = {"by": "month", "timezone": TIMEZONE}
     drifted: dict[str, list[str]] = {}
     for row in rows_of(client.get("/api/v1/drift", model=NAME, **by_month), "rows"):
-        if row.get("drifted"):
-            drifted.setdefault(_month(row), []).append(str(row["feature"]))
+        feature = str(row["feature"])
+        if row.get("drifted") and not feature.startswith("@"):  # @score is what the model gave
+            drifted.setdefault(_month(row), []).append(feature)
     return [
         Month(
             name=_month(row),
