@@ -27,8 +27,8 @@ import numpy as np
 import pyarrow as pa
 
 from modelkeep.core.shapes import Part
-from modelkeep.store.frames import body
-from modelkeep.store.journal import Journal
+from modelkeep.store.journal.frames import body
+from modelkeep.store.journal.journal import Journal
 
 FLOATS = 8
 ROUNDS = 4

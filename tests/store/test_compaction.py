@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelkeep.core.clock import DAY
-from modelkeep.store.compaction import FAN_IN, FULL_ROWS, expiry, plan
-from modelkeep.store.manifest import Sealed
-from modelkeep.store.parquet import DAY_ROWS
+from modelkeep.store.rows.compaction import FAN_IN, FULL_ROWS, expiry, plan
+from modelkeep.store.rows.manifest import Sealed
+from modelkeep.store.rows.parquet import DAY_ROWS
 
 Days = dict[int, int]
 ROWS = st.one_of(st.integers(1, 50), st.integers(1, DAY_ROWS), st.integers(DAY_ROWS - 2, FULL_ROWS + 2))

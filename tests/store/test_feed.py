@@ -13,8 +13,8 @@ import pyarrow as pa
 import pytest
 
 from modelkeep.core.shapes import Entry, Part
-from modelkeep.store.feed import Feed, of_surroundings
-from modelkeep.store.journal import Journal
+from modelkeep.store.journal.feed import Feed, of_surroundings
+from modelkeep.store.journal.journal import Journal
 
 
 class Numbers:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from modelkeep.core.errors import BadInput, Corrupt
 from modelkeep.core.shapes import Part
-from modelkeep.store.frames import (
+from modelkeep.store.journal.frames import (
     FORMAT,
     MAGIC,
     NO_LIMIT,

@@ -21,8 +21,8 @@ from modelkeep.core.clock import DAY, Fixed
 from modelkeep.core.errors import BadInput, Busy, Conflict, Unreachable
 from modelkeep.core.shapes import Part
 from modelkeep.store.disk import Disk
-from modelkeep.store.journal import Journal, Receipt
-from modelkeep.store.receipts import Receipts, Run, Span, key
+from modelkeep.store.journal.journal import Journal, Receipt
+from modelkeep.store.journal.receipts import Receipts, Run, Span, key
 
 
 class SlowDisk(Disk):
@@ -422,8 +422,8 @@ def written(folder: Path, rng: random.Random) -> tuple[dict[int, int], dict[str,
     held = {seq: n for seq, n in held.items() if seq >= journal.first()}
     journal.close()
     places: dict[str, list[tuple[int, int, int]]] = {}
-    from modelkeep.store.frames import Frame, Stretch, scan
-    from modelkeep.store.segments import listed
+    from modelkeep.store.journal.frames import Frame, Stretch, scan
+    from modelkeep.store.journal.segments import listed
 
     for segment in listed(Disk(), folder):
         data = segment.path.read_bytes()

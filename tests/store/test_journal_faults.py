@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from modelkeep.core.errors import Busy, Error, Unreachable
 from modelkeep.core.shapes import Part
 from modelkeep.store.disk import Disk
-from modelkeep.store.journal import Journal, Receipt
+from modelkeep.store.journal.journal import Journal, Receipt
 
 SECTOR = 512
 

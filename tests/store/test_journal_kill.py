@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from modelkeep.store.journal import Journal
+from modelkeep.store.journal.journal import Journal
 
 APPENDING = """
 import os, sys, threading
 from pathlib import Path
 import pyarrow as pa
 from modelkeep.core.shapes import Part
-from modelkeep.store.journal import Journal
+from modelkeep.store.journal.journal import Journal
 
 journal = Journal(Path(sys.argv[1]), segment_bytes=300_000, reserve_bytes=0)
 for token in sys.argv[3].split():

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from modelkeep.core.errors import BadInput, Conflict, Corrupt
 from modelkeep.store import keys as keys_module
-from modelkeep.store.hashed import Hashed, union
 from modelkeep.store.keys import Keys, key, keys
+from modelkeep.store.runs.hashed import Hashed, union
 
 FIELDS = np.dtype([("hour", "<i4"), ("bin", "<u2")])
 # first words collide on purpose

@@ -21,7 +21,7 @@ from modelkeep.core.errors import BadInput, Conflict, Corrupt
 from modelkeep.core.layouts import EVENT, FACT, LOG, PREDICTION, Layout
 from modelkeep.core.shapes import Entry, Json, Part
 from modelkeep.store.engines.rows import Rows
-from modelkeep.store.manifest import FORM, Ledger, Manifest, encoded
+from modelkeep.store.rows.manifest import FORM, Ledger, Manifest, encoded
 
 TYPES = {"string": pa.string(), "int64": pa.int64(), "double": pa.float64(), "bool": pa.bool_()}
 

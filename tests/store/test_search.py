@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelkeep.core.errors import BadInput
-from modelkeep.store.days import Day, Span, compiled, count, newest
-from modelkeep.store.lines import Line, condition, path
-from modelkeep.store.ranges import between, escape
-from modelkeep.store.search import (
+from modelkeep.store.text.days import Day, Span, compiled, count, newest
+from modelkeep.store.text.lines import Line, condition, path
+from modelkeep.store.text.ranges import between, escape
+from modelkeep.store.text.search import (
     And,
     Between,
     Everything,

@@ -21,9 +21,9 @@ from modelkeep.core.clock import DAY, HOUR, MINUTE, SECOND, Fixed
 from modelkeep.core.errors import BadInput, Conflict, Corrupt
 from modelkeep.core.series import STALE_BITS, Matcher, Want, canonical, labels
 from modelkeep.core.shapes import Entry, Part
-from modelkeep.store import head, strata
 from modelkeep.store.disk import Disk
 from modelkeep.store.engines.series import Series
+from modelkeep.store.series import head, strata
 
 ALL = [Matcher("__name__", "=~", ".+")]
 EVER = Want(0, 10**18, 1, 10**18)
@@ -134,8 +134,8 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(head, "_MOST", 8)
     monkeypatch.setattr("modelkeep.store.engines.series._INCREMENTS", 3)
     monkeypatch.setattr("modelkeep.store.engines.series._IDLE_SEALS", 2)
-    monkeypatch.setattr("modelkeep.store.blocks.TILE", 3)
-    monkeypatch.setattr("modelkeep.store.tiles.TILE", 3)
+    monkeypatch.setattr("modelkeep.store.series.blocks.TILE", 3)
+    monkeypatch.setattr("modelkeep.store.series.tiles.TILE", 3)
     monkeypatch.setattr(strata, "_FAN_IN", 2)
 
 

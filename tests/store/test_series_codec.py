@@ -8,8 +8,8 @@ from hypothesis.extra import numpy as hnp
 
 from modelkeep.core.errors import Corrupt
 from modelkeep.core.series import STALE_BITS
-from modelkeep.store.codec import decode, decode_times, encode, encode_times
-from modelkeep.store.head import HOLE_BITS
+from modelkeep.store.series.codec import decode, decode_times, encode, encode_times
+from modelkeep.store.series.head import HOLE_BITS
 
 SHAPES = hnp.array_shapes(min_dims=2, max_dims=2, min_side=0, max_side=30)
 MARKERS = st.sampled_from([STALE_BITS, HOLE_BITS, 0x7FF8000000000001, -(2**63), 0x7FF0000000000000])

@@ -19,7 +19,7 @@ from modelkeep.core.clock import DAY, HOUR, Fixed
 from modelkeep.core.errors import BadInput, Denied, Error
 from modelkeep.core.shapes import Entry, Json, Part
 from modelkeep.store.engines.rows import VIEWS, Rows
-from modelkeep.store.sql import Sandbox, answered, checked, quoted
+from modelkeep.store.rows.sql import Sandbox, answered, checked, quoted
 
 START = 15_800 * DAY  # 2013-04-05
 

@@ -20,9 +20,9 @@ from modelkeep.core.clock import DAY, HOUR, Fixed
 from modelkeep.core.errors import BadInput, Busy, Conflict, Corrupt
 from modelkeep.core.layouts import LOG
 from modelkeep.core.shapes import Entry, Part
-from modelkeep.store import days as days_module
 from modelkeep.store.engines import text as text_module
 from modelkeep.store.engines.text import Text
+from modelkeep.store.text import days as days_module
 
 TYPES = {"int64": pa.int64(), "string": pa.string()}
 SCHEMA = pa.schema([(name, TYPES[kind]) for name, kind in LOG])

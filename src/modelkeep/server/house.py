@@ -30,8 +30,8 @@ from modelkeep.store.engines.rows import Rows
 from modelkeep.store.engines.series import Series
 from modelkeep.store.engines.text import Text
 from modelkeep.store.entries import Entries
-from modelkeep.store.feed import Feed
-from modelkeep.store.journal import Journal
+from modelkeep.store.journal.feed import Feed
+from modelkeep.store.journal.journal import Journal
 from modelkeep.store.releases import Releases
 from modelkeep.store.tokens import Tokens
 

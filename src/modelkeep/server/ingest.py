@@ -20,7 +20,7 @@ from modelkeep.server.crew import Crew
 from modelkeep.server.own import Own
 from modelkeep.server.settings import Limits
 from modelkeep.server.stamps import Bounds
-from modelkeep.store.journal import Journal, Receipt
+from modelkeep.store.journal.journal import Journal, Receipt
 from modelkeep.wire.compression import decompress
 from modelkeep.wire.form import Decoded, HttpForm, Sent
 

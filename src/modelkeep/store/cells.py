@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from modelkeep.core.errors import BadInput
-from modelkeep.store.runs import Notes, Runs
-from modelkeep.store.sums import EMPTY, Sum, SumFile, above, merged, tidy, write_sums
+from modelkeep.store.runs.runs import Notes, Runs
+from modelkeep.store.runs.sums import EMPTY, Sum, SumFile, above, merged, tidy, write_sums
 
 Int64 = npt.NDArray[np.int64]
 Float64 = npt.NDArray[np.float64]

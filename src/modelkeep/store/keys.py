@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from modelkeep.core.errors import BadInput, Conflict
-from modelkeep.store.hashed import Hashed, sort, stored, union, write_hashed
-from modelkeep.store.runs import Notes, Runs
+from modelkeep.store.runs.hashed import Hashed, sort, stored, union, write_hashed
+from modelkeep.store.runs.runs import Notes, Runs
 
 Rows = npt.NDArray[np.void]
 Found = npt.NDArray[np.bool_]

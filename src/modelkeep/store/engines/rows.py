@@ -22,13 +22,13 @@ import pyarrow as pa
 from modelkeep.core.clock import DAY, Clock, Wall
 from modelkeep.core.errors import BadInput, Corrupt
 from modelkeep.core.shapes import Entry
-from modelkeep.store import scans, views
-from modelkeep.store.columns import FIXED, Stream, Types, shaped
 from modelkeep.store.disk import Disk
-from modelkeep.store.recent import Recent, Run, runs
-from modelkeep.store.scans import Moment, Wanted
-from modelkeep.store.sql import Sandbox, Unreadable, Value, answered, checked
-from modelkeep.store.vault import Vault
+from modelkeep.store.rows import scans, views
+from modelkeep.store.rows.columns import FIXED, Stream, Types, shaped
+from modelkeep.store.rows.recent import Recent, Run, runs
+from modelkeep.store.rows.scans import Moment, Wanted
+from modelkeep.store.rows.sql import Sandbox, Unreadable, Value, answered, checked
+from modelkeep.store.rows.vault import Vault
 
 RETENTION: Final[Mapping[str, int]] = {"prediction": 180 * DAY, "fact": 180 * DAY, "event": 180 * DAY, "log": 7 * DAY}
 """How long rows of a kind are kept, ns of event time; references stay."""

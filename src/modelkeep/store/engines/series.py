@@ -16,16 +16,16 @@ import numpy as np
 from modelkeep.core.clock import DAY, HOUR, Clock, Wall
 from modelkeep.core.series import Block, Labels, Matcher, Want
 from modelkeep.core.shapes import Entry
-from modelkeep.store.blocks import BlockFile, Matrix
-from modelkeep.store.codec import Mask, Times, Values
 from modelkeep.store.disk import Disk
-from modelkeep.store.head import Group, Head, is_hole, longer
-from modelkeep.store.intake import Intake, taken
-from modelkeep.store.pieces import Piece, woven
-from modelkeep.store.postings import Ids, Postings
-from modelkeep.store.retention import Retention
-from modelkeep.store.strata import Notes, Strata
-from modelkeep.store.tiles import Tiles
+from modelkeep.store.series.blocks import BlockFile, Matrix
+from modelkeep.store.series.codec import Mask, Times, Values
+from modelkeep.store.series.head import Group, Head, is_hole, longer
+from modelkeep.store.series.intake import Intake, taken
+from modelkeep.store.series.pieces import Piece, woven
+from modelkeep.store.series.postings import Ids, Postings
+from modelkeep.store.series.retention import Retention
+from modelkeep.store.series.strata import Notes, Strata
+from modelkeep.store.series.tiles import Tiles
 
 NEVER: Final = -(2**63)
 _RAGGED: Final = 2

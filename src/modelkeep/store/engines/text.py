@@ -19,10 +19,10 @@ import tantivy
 from modelkeep.core.clock import DAY, Clock, Wall
 from modelkeep.core.errors import BadInput, Conflict, Corrupt
 from modelkeep.core.shapes import Entry, Json
-from modelkeep.store.days import Day, Span, compiled, count, newest
-from modelkeep.store.lines import ROW_BITS, Line, Test, condition, cursor, read
-from modelkeep.store.runs import replace, sync
-from modelkeep.store.search import parse
+from modelkeep.store.runs.runs import replace, sync
+from modelkeep.store.text.days import Day, Span, compiled, count, newest
+from modelkeep.store.text.lines import ROW_BITS, Line, Test, condition, cursor, read
+from modelkeep.store.text.search import parse
 
 FORM: Final = 1
 _MANIFEST: Final = "manifest.json"
@@ -175,7 +175,7 @@ class Text:
         """Gives the newest matching records and the number of all that match.
 
         Args:
-            query: see `modelkeep.store.search`; empty is everything.
+            query: see `modelkeep.store.text.search`; empty is everything.
             start_ns: the first moment.
             end_ns: behind the last moment.
             limit: at most so many rows, at least 1.

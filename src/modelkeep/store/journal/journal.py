@@ -16,13 +16,13 @@ from modelkeep.core.clock import Clock, Wall
 from modelkeep.core.errors import BadInput, Busy, Error, Unreachable
 from modelkeep.core.shapes import Entry, Part
 from modelkeep.store.disk import FULL, Disk
-from modelkeep.store.frames import TOKEN_LIMIT, Head, body, checksum
 from modelkeep.store.hold import Hold
-from modelkeep.store.readers import Readers
-from modelkeep.store.receipts import KEEP_NS, Receipt, Receipts, key
-from modelkeep.store.recovery import Damage, Recovery, recover
-from modelkeep.store.segments import Pen, fresh
-from modelkeep.store.stock import Stock
+from modelkeep.store.journal.frames import TOKEN_LIMIT, Head, body, checksum
+from modelkeep.store.journal.readers import Readers
+from modelkeep.store.journal.receipts import KEEP_NS, Receipt, Receipts, key
+from modelkeep.store.journal.recovery import Damage, Recovery, recover
+from modelkeep.store.journal.segments import Pen, fresh
+from modelkeep.store.journal.stock import Stock
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer

@@ -20,9 +20,9 @@ import numpy as np
 import zstandard
 
 from modelkeep.core.errors import Conflict, Corrupt
-from modelkeep.store.codec import Times, Values, decode, decode_times, encode, encode_times
 from modelkeep.store.disk import Disk
-from modelkeep.store.postings import Ids, Postings
+from modelkeep.store.series.codec import Times, Values, decode, decode_times, encode, encode_times
+from modelkeep.store.series.postings import Ids, Postings
 
 TILE: Final = 100
 FORM: Final = 1

@@ -7,9 +7,9 @@ from collections import OrderedDict
 
 import numpy as np
 
-from modelkeep.store.blocks import TILE, BlockFile
-from modelkeep.store.codec import Times, Values
-from modelkeep.store.postings import Ids
+from modelkeep.store.series.blocks import TILE, BlockFile
+from modelkeep.store.series.codec import Times, Values
+from modelkeep.store.series.postings import Ids
 
 _Key = tuple[str, int, int]
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from modelkeep.core.clock import DAY
-from modelkeep.store.columns import Stream
-from modelkeep.store.manifest import Sealed
-from modelkeep.store.parquet import DAY_ROWS
+from modelkeep.store.rows.columns import Stream
+from modelkeep.store.rows.manifest import Sealed
+from modelkeep.store.rows.parquet import DAY_ROWS
 
 FAN_IN: Final = 8
 """So many files of like size are joined into one."""

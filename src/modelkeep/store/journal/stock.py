@@ -13,11 +13,11 @@ from typing import Final
 from modelkeep.core.errors import Corrupt, Unreachable
 from modelkeep.core.shapes import Entry
 from modelkeep.store.disk import Disk
-from modelkeep.store.frames import Frame, Head, Hole, Stretch, parts_of, scan
-from modelkeep.store.receipts import Span
-from modelkeep.store.recovery import Damage, Found
-from modelkeep.store.segments import Segment
-from modelkeep.store.tail import Tail
+from modelkeep.store.journal.frames import Frame, Head, Hole, Stretch, parts_of, scan
+from modelkeep.store.journal.receipts import Span
+from modelkeep.store.journal.recovery import Damage, Found
+from modelkeep.store.journal.segments import Segment
+from modelkeep.store.journal.tail import Tail
 
 _CURSORS: Final = 64
 

@@ -12,9 +12,9 @@ import orjson
 import tantivy
 
 from modelkeep.core.errors import BadInput, Busy, Corrupt
-from modelkeep.store.lines import LONGEST, PRESENT, Line, analyzer, lowered, path, present, words
-from modelkeep.store.ranges import between, escape
-from modelkeep.store.search import (
+from modelkeep.store.text.lines import LONGEST, PRESENT, Line, analyzer, lowered, path, present, words
+from modelkeep.store.text.ranges import between, escape
+from modelkeep.store.text.search import (
     ATTRIBUTES,
     RAW,
     And,

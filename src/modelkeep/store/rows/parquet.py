@@ -21,9 +21,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from modelkeep.core.clock import DAY
-from modelkeep.store.columns import FIXED, Stream, whole
 from modelkeep.store.disk import Disk
-from modelkeep.store.manifest import Sealed
+from modelkeep.store.rows.columns import FIXED, Stream, whole
+from modelkeep.store.rows.manifest import Sealed
 
 DAY_ROWS: Final = 50_000
 """Days are joined in one file until it has this many rows."""

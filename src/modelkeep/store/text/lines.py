@@ -13,7 +13,7 @@ import orjson
 import tantivy
 
 from modelkeep.core.shapes import Json
-from modelkeep.store.search import (
+from modelkeep.store.text.search import (
     ATTRIBUTES,
     RAW,
     And,
@@ -208,7 +208,7 @@ def condition(node: Node) -> Test:
     """Gives a query as a test of a line.
 
     >>> line = Line(0, (0, 17, "ERROR", "shop", "h", "l", "Card refused", None, None, '{"n": {"ms": 12}}'))
-    >>> from modelkeep.store.search import parse
+    >>> from modelkeep.store.text.search import parse
     >>> [condition(parse(text))(line) for text in ("refused level:error", "attributes.n.ms:>12")]
     [True, False]
     """

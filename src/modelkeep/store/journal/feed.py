@@ -17,7 +17,7 @@ import pyarrow as pa
 from modelkeep.core.errors import Busy, Unreachable
 from modelkeep.core.shapes import Entry, Reader
 from modelkeep.store.disk import Disk
-from modelkeep.store.journal import Journal
+from modelkeep.store.journal.journal import Journal
 
 _POLL_S: Final = 0.1
 _FIRST_PAUSE_S: Final = 0.05

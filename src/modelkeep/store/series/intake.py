@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from modelkeep.store.codec import Times, Values
-from modelkeep.store.head import HOLE_BITS
-from modelkeep.store.postings import Ids, Postings
+from modelkeep.store.series.codec import Times, Values
+from modelkeep.store.series.head import HOLE_BITS
+from modelkeep.store.series.postings import Ids, Postings
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from modelkeep.core.shapes import Entry, Part
-from modelkeep.store.columns import FIXED, PER_MODEL, Stream, Whose, table_of
+from modelkeep.store.rows.columns import FIXED, PER_MODEL, Stream, Whose, table_of
 
 _SMALL: Final = 8_192
 

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from modelkeep.core.clock import DAY, HOUR
-from modelkeep.store.codec import Mask, Times, Values
-from modelkeep.store.postings import Ids
+from modelkeep.store.series.codec import Mask, Times, Values
+from modelkeep.store.series.postings import Ids
 
 HOLE_BITS: Final = 0x7FF4_6D6B_686F_6C65
 """The bit pattern of "this series has no sample at this time of its group"; no sample keeps these bits."""

@@ -12,10 +12,10 @@ import numpy as np
 import pyarrow as pa
 
 from modelkeep.core.errors import BadInput
-from modelkeep.store import views
-from modelkeep.store.columns import PER_MODEL, Stream, Types, whole
-from modelkeep.store.manifest import Sealed
-from modelkeep.store.sql import Value, answered
+from modelkeep.store.rows import views
+from modelkeep.store.rows.columns import PER_MODEL, Stream, Types, whole
+from modelkeep.store.rows.manifest import Sealed
+from modelkeep.store.rows.sql import Value, answered
 
 _TIMEOUT_S: Final = 600.0
 _UNSHOWN: Final = frozenset({"time", "seq", "row"})

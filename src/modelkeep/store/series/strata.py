@@ -15,9 +15,9 @@ from typing import Final
 import msgspec
 
 from modelkeep.core.errors import Conflict, Corrupt
-from modelkeep.store.blocks import BlockFile, Matrix, merge, write
 from modelkeep.store.disk import Disk
-from modelkeep.store.postings import Postings
+from modelkeep.store.series.blocks import BlockFile, Matrix, merge, write
+from modelkeep.store.series.postings import Postings
 
 FORM: Final = 1
 _NAME: Final = "manifest.json"

@@ -9,9 +9,9 @@ from typing import Final
 import numpy as np
 
 from modelkeep.core.series import Block, Labels
-from modelkeep.store.codec import Times, Values
-from modelkeep.store.head import is_hole
-from modelkeep.store.postings import Ids
+from modelkeep.store.series.codec import Times, Values
+from modelkeep.store.series.head import is_hole
+from modelkeep.store.series.postings import Ids
 
 
 class Piece:

@@ -11,9 +11,9 @@ from typing import Final
 
 from modelkeep.core.errors import Unreachable
 from modelkeep.store.disk import Disk
-from modelkeep.store.frames import NO_LIMIT, Frame, Hole, Stretch, scan
-from modelkeep.store.receipts import Receipts, key
-from modelkeep.store.segments import Segment, listed
+from modelkeep.store.journal.frames import NO_LIMIT, Frame, Hole, Stretch, scan
+from modelkeep.store.journal.receipts import Receipts, key
+from modelkeep.store.journal.segments import Segment, listed
 
 _CUTS_KEPT: Final = 16
 _COPY: Final = 1 << 20

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from modelkeep.core.errors import Conflict
 from modelkeep.store.disk import FULL, Disk
-from modelkeep.store.frames import FORMAT
+from modelkeep.store.journal.frames import FORMAT
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer

@@ -14,13 +14,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from modelkeep.core.times import iso
-from modelkeep.store import compaction, parquet
-from modelkeep.store.columns import FIXED, Stream, Types, whole
 from modelkeep.store.disk import Disk
 from modelkeep.store.hold import Hold
-from modelkeep.store.manifest import Ledger, Manifest, Sealed, encoded
-from modelkeep.store.recent import joined
-from modelkeep.store.shelf import Shelf
+from modelkeep.store.rows import compaction, parquet
+from modelkeep.store.rows.columns import FIXED, Stream, Types, whole
+from modelkeep.store.rows.manifest import Ledger, Manifest, Sealed, encoded
+from modelkeep.store.rows.recent import joined
+from modelkeep.store.rows.shelf import Shelf
 
 log: Final = logging.getLogger(__name__)
 

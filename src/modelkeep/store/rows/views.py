@@ -10,8 +10,8 @@ from typing import Final
 
 import pyarrow as pa
 
-from modelkeep.store.columns import FIXED, LOOSE, Stream
-from modelkeep.store.manifest import Sealed
+from modelkeep.store.rows.columns import FIXED, LOOSE, Stream
+from modelkeep.store.rows.manifest import Sealed
 
 KINDS: Final = tuple(FIXED)
 _SQL: Final = {"string": "VARCHAR", "double": "DOUBLE", "int64": "BIGINT", "bool": "BOOLEAN", "time": "TIMESTAMPTZ"}

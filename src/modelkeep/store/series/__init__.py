@@ -1,0 +1,1 @@
+"""Parts of the series engine: heads in memory, sealed blocks in tiles, the index of labels."""
