@@ -196,6 +196,20 @@ def test_a_part_that_raises_is_taken_up_where_it_stopped(folder: Path, monkeypat
     assert brier(quality) == (1, 1, 0.25)
 
 
+def test_a_waiting_label_of_no_model_that_is_repeated_keeps_its_day(folder: Path) -> None:
+    quality = Quality(folder)
+    quality.apply(
+        parts.entries(
+            parts.fact(["a"], [1.0], [BEGIN + 2 * DAY], model=None),
+            parts.fact(["a"], [1.0], [BEGIN], model=None),
+            parts.prediction(["a"], [BEGIN], score=[0.5]),
+        )
+    )
+    assert brier(quality, BEGIN + 2 * DAY)[:2] == (1, 0)
+    assert brier(quality, BEGIN + 3 * DAY)[:2] == (1, 1)
+    assert quality.status().repeats == 1
+
+
 @dataclass
 class Naive:
     """The same rules on plain dictionaries."""

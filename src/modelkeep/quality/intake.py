@@ -226,10 +226,14 @@ class Intake:
             known |= here
         lost = said.part(np.flatnonzero(~known))
         names = keys("prediction", "", last=lost.ids)
-        tally.counts["anonymous"] += int((~self._index.get(names)[0]).sum())
+        found, before = self._index.get(names)
+        same = found & (before["text"] == lost.texts) & _equal(before["label"], lost.values)
+        tally.counts["anonymous"] += int((~found).sum())
+        tally.counts["repeats"] += int(same.sum())
         rows = np.zeros(len(names), ROW)
         _write(rows, lost)
-        tally.put(names, rows)
+        changed = np.flatnonzero(~same)
+        tally.put([names[one] for one in changed], rows[changed])
 
     def _label(self, tally: Tally, model: str, said: _Said) -> None:
         names = keys("prediction", model, last=said.ids)
