@@ -144,11 +144,14 @@ def _error(response: http.client.HTTPResponse) -> Error:
     """Gives the server's error as the class that it names."""
     try:
         told = json.loads(response.read(1 << 20))["error"]
-        name, message, hint = str(told["name"]), str(told["message"]), str(told.get("hint", ""))
+        if isinstance(told, str):  # on the Prometheus paths
+            name, message, hint = "", told, ""
+        else:
+            name, message, hint = str(told["name"]), str(told["message"]), str(told.get("hint", ""))
     except (ValueError, KeyError, TypeError):
         name, message, hint = "", f"the server answered {response.status} {response.reason}", ""
     if response.status == 401:
-        return Denied(message, hint=hint or "Set MODELKEEP_TOKEN to a token of this server.", status=401)
+        return Denied(message, hint="Set MODELKEEP_TOKEN to a token of this server.", status=401)
     if response.status == 429:
         wait = response.headers.get("Retry-After", "1")
         return Busy(message, hint=hint, retry_after_s=float(wait) if wait.isdigit() else 1.0)
