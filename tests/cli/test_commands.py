@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import click
@@ -109,4 +111,15 @@ def test_doctor_without_a_server_says_so_and_exits_1(tmp_path: Path) -> None:
     result = run("doctor")
     assert result.returncode == 1
     assert "FAIL  server: no answer from http://127.0.0.1:9" in result.stdout
+    assert "ok    port: 9 is free" in result.stdout
     assert "ok    installation" in result.stdout
+
+
+def test_doctor_names_a_port_that_another_program_has() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        closing = threading.Thread(target=lambda: [other.accept()[0].close() for _ in range(2)], daemon=True)
+        closing.start()
+        result = run("doctor", MODELKEEP_URL=f"http://127.0.0.1:{port}")
+    assert result.returncode == 1
+    assert f"FAIL  port: {port} is taken by another program" in result.stdout

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 import click
 
@@ -73,6 +74,7 @@ def _checks() -> Iterator[Check]:
         status = client.get("/api/v1/status")
     except Error as error:
         yield Check("server", False, error.message, error.hint)
+        yield _port(client.url)
         return
     yield Check("server", True, f"{client.url} answers")
     yield from _server(status)
@@ -93,6 +95,21 @@ def _disk(folder: Path) -> Check:
         return Check("disk", False, f"{folder}: {error.strerror}", "Run doctor in a folder that can be written.")
     detail = f"{free / 1e9:.1f} GB free, a durable write takes {took * 1000:.1f} ms"
     return Check("disk", free > FREE_BYTES and took < SLOW_SYNC_S, detail, "Free some space, or use a faster disk.")
+
+
+def _port(url: str) -> Check:
+    """Whether a server could listen where none answers."""
+    import socket
+
+    address = urlsplit(url)
+    port = address.port or (443 if address.scheme == "https" else 80)
+    if address.hostname not in {"127.0.0.1", "localhost", "::1"}:
+        return Check("port", True, f"{port} is on {address.hostname}, not on this machine")
+    with socket.socket() as probe:
+        taken = probe.connect_ex(("127.0.0.1", port)) == 0
+    if taken:
+        return Check("port", False, f"{port} is taken by another program", "Stop it, or use modelkeep serve --port.")
+    return Check("port", True, f"{port} is free")
 
 
 def _server(status: dict[str, Json]) -> Iterator[Check]:
