@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from modelkeep.cli.client import Client
 from modelkeep.cli.demo.model import NAME
 from modelkeep.cli.output import cell, rows_of, table
 from modelkeep.core.shapes import Json
 
-TIMEZONE = "America/New_York"
+TIMEZONE: Final = "America/New_York"
+DAMAGE: Final = 0.05
+"""Predicted and actual rates that are closer than this are called calibrated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +101,11 @@ def conclusion(found: list[Month]) -> str:
         return "No month has enough labels yet to judge the model."
     worst = max(judged, key=lambda month: abs(month.gap))
     low, high = min(month.auc or 0 for month in judged), max(month.auc or 0 for month in judged)
+    if abs(worst.gap) < DAMAGE:
+        return (
+            f"So far the model holds: in {worst.name}, at worst, {_share(worst.predicted)} late were predicted and"
+            f" {_share(worst.actual)} were (AUC {low:.2f} at least). Go on to April to see calibration break."
+        )
     first = (
         f"Drift is not damage, and AUC alone hides damage: the ranking only wavered (AUC {low:.2f} to {high:.2f}) while"
         f" calibration moved by up to {abs(worst.gap) * 100:.0f} points; in {worst.name} {_share(worst.predicted)} late"
