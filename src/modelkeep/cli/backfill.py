@@ -56,7 +56,7 @@ def envelopes(path: Path, model: str, version: str, columns: Columns) -> Iterato
     """
     digest = _digest(path, model, version, columns)
     try:
-        dataset = ds.dataset(path, format="csv" if path.suffix == ".csv" else "parquet")
+        dataset = _dataset(path)
         names = dataset.schema.names
         if missing := [name for name in columns.named() if name not in names]:
             raise BadInput(f"{path}: no column {', '.join(missing)}", hint=f"There are: {', '.join(names)}.")
@@ -73,7 +73,11 @@ def envelopes(path: Path, model: str, version: str, columns: Columns) -> Iterato
 
 def count_rows(path: Path) -> int:
     """Gives the number of rows of a Parquet or CSV file."""
-    return int(ds.dataset(path, format="csv" if path.suffix == ".csv" else "parquet").count_rows())
+    return int(_dataset(path).count_rows())
+
+
+def _dataset(path: Path) -> ds.Dataset:
+    return ds.dataset(path, format="csv" if path.suffix == ".csv" else "parquet")
 
 
 def _digest(path: Path, model: str, version: str, columns: Columns) -> str:

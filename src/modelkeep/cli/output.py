@@ -83,6 +83,16 @@ def rows_of(answer: dict[str, Json], key: str) -> list[dict[str, Json]]:
     return [row for row in found if isinstance(row, dict)] if isinstance(found, list) else []
 
 
+def names_in(rows: Iterable[dict[str, Json]], key: str) -> list[str]:
+    """Gives the names of the objects under a key of many rows, each once, in the order of their first appearance.
+
+    >>> names_in([{"m": {"b": 1}}, {"m": {"a": 1, "b": 2}}, {"m": None}], "m")
+    ['b', 'a']
+    """
+    objects = (row.get(key) for row in rows)
+    return list(dict.fromkeys(name for found in objects if isinstance(found, dict) for name in found))
+
+
 def texts_of(row: dict[str, Json]) -> str:
     """Gives an object's members as `name=value` pairs.
 

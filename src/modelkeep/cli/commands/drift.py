@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from modelkeep.cli.client import Client
-from modelkeep.cli.output import json_option, print_json, rows_of, table
+from modelkeep.cli.output import json_option, names_in, print_json, rows_of, table
 from modelkeep.core.errors import BadInput
 from modelkeep.core.shapes import Json
 
@@ -81,10 +81,7 @@ def show(
         print_json(answer)
         return
     rows = rows_of(answer, "rows")
-    names: list[str] = []
-    for row in rows:
-        measured = row.get("measures")
-        names += [name for name in measured if name not in names] if isinstance(measured, dict) else []
+    names = names_in(rows, "measures")
     lines: list[list[Json]] = [
         [row.get("from"), row.get("version"), row.get("feature"), row.get("missing_ratio")]
         + [_value(row.get("measures"), name) for name in names]
@@ -117,9 +114,7 @@ def _read(path: Path, columns: tuple[str, ...]) -> pa.Table:
 
 
 def _comparison(found: Comparison) -> str:
-    names: list[str] = []
-    for row in found.rows:
-        names += [name for name in row.measures if name not in names]
+    names = list(dict.fromkeys(name for row in found.rows for name in row.measures))
     rows: list[list[Json]] = [
         [
             row.column,

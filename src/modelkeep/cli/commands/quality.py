@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from modelkeep.cli.client import Client
-from modelkeep.cli.output import cell, json_option, print_json, rows_of, table
+from modelkeep.cli.output import cell, json_option, names_in, print_json, rows_of, table
 from modelkeep.core.shapes import Json
 
 
@@ -61,10 +61,7 @@ def show(
         print_json(answer)
         return
     rows = rows_of(answer, "rows")
-    names: list[str] = []
-    for row in rows:
-        metrics = row.get("metrics")
-        names += [name for name in metrics if name not in names] if isinstance(metrics, dict) else []
+    names = names_in(rows, "metrics")
     lines: list[list[Json]] = [
         [row.get("from"), row.get("version"), row.get("predictions"), row.get("labels"), _percent(row.get("coverage"))]
         + [_figure(row.get("metrics"), name, intervals) for name in names]

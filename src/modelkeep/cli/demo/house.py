@@ -52,8 +52,7 @@ def server(folder: Path, port: int) -> Iterator[Client]:
         "--port",
         str(port),
     ]
-    own = {name: value for name, value in os.environ.items() if not name.startswith("MODELKEEP_")}
-    own |= {"MODELKEEP_RETENTION_LOGS": "1y", "MODELKEEP_RETENTION_SAMPLES": "1y"}
+    own = _environment(MODELKEEP_RETENTION_LOGS="1y", MODELKEEP_RETENTION_SAMPLES="1y")
     words = folder / "server.log"
     with words.open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log, env=own) as process:
         try:
@@ -89,8 +88,7 @@ def serving(client: Client, first: date, last: date, seconds: float) -> Iterator
         Unreachable: the process failed; its words are on stderr.
     """
     command = [sys.executable, "-m", "modelkeep.cli.demo.serving", str(first), str(last), str(seconds)]
-    own = {name: value for name, value in os.environ.items() if not name.startswith("MODELKEEP_")}
-    own |= {"MODELKEEP_URL": client.url, "OMP_NUM_THREADS": "1"}
+    own = _environment(MODELKEEP_URL=client.url, OMP_NUM_THREADS="1")
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=own) as process:
         try:
             for line in process.stdout or ():
@@ -100,3 +98,8 @@ def serving(client: Client, first: date, last: date, seconds: float) -> Iterator
             raise
         if process.wait():
             raise Unreachable(f"the serving process ended with exit code {process.returncode}")
+
+
+def _environment(**more: str) -> dict[str, str]:
+    """Gives this process's environment without modelkeep's own variables, and with `more`."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("MODELKEEP_")} | more
