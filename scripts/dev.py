@@ -18,8 +18,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
-SERVICES = {"prometheus": "prometheus"}
+PEERS = ROOT / "build" / "peers"
+SERVICES = {"prometheus": "prometheus", "openssh-server": "/usr/sbin/sshd", "nodejs": "node", "npm": "npm"}
 """Debian package → the command that shows it is there; tests start private instances of these."""
+PYTHON_PEERS = ("dvc", "moto")
+"""Programs that tests run beside us, each in an environment of its own, pinned in bench/peers/NAME.txt."""
+AZURITE = "azurite@3.37.0"
 
 
 def main(arguments: list[str]) -> int:
@@ -32,9 +36,11 @@ def main(arguments: list[str]) -> int:
     if command == "test":
         install("test")
         services()
+        peers()
         return test(rest)
     if command == "services":
         services()
+        peers()
         return 0
     print(__doc__)
     return 0 if command in {"", "-h", "--help"} else 2
@@ -101,6 +107,27 @@ def services() -> None:
     finally:
         if silent:
             policy.unlink()
+
+
+def peers() -> None:
+    """Makes the environments of the programs that tests compare us with; does nothing for those that are there."""
+    for name in PYTHON_PEERS:
+        pins, folder = ROOT / "bench" / "peers" / f"{name}.txt", PEERS / name
+        stamp = folder / "installed"
+        if stamp.exists() and stamp.read_bytes() == pins.read_bytes():
+            continue
+        print(f"Making build/peers/{name} (once)", flush=True)
+        pip = [folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        if run([sys.executable, "-m", "venv", "--clear", folder]) or run([*pip, "-r", pins]):
+            print(f"{name} could not be installed; tests that need it are skipped by name.")
+            continue
+        stamp.write_bytes(pins.read_bytes())
+    azurite = PEERS / "azurite"
+    if shutil.which("npm") and not (azurite / "node_modules" / ".bin" / "azurite-blob").exists():
+        print("Making build/peers/azurite (once)", flush=True)
+        azurite.mkdir(parents=True, exist_ok=True)
+        if run(["npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", azurite, AZURITE]):
+            print("azurite could not be installed; tests that need it are skipped by name.")
 
 
 def test(selection: list[str]) -> int:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.peers import found
 
 settings.register_profile("ci", max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("long", max_examples=5_000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -18,8 +19,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skips a test whose real service is missing, by name; in CI that is a failure."""
     for mark in item.iter_markers("needs"):
         for name in mark.args:
-            if shutil.which(name) is None:
-                reason = f"{name} not found: apt-get install {name}"
+            if found(name) is None:
+                reason = f"{name} not found: python3 scripts/dev.py services"
                 if os.environ.get("MODELKEEP_REQUIRE_SERVICES") == "1":
                     pytest.fail(reason, pytrace=False)
                 pytest.skip(reason)

@@ -15,13 +15,13 @@ class Commands(click.Group):
     """The group of all commands; it imports the file of the one that runs, and all of them only for `--help`."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted(module.name.rstrip("_") for module in pkgutil.iter_modules(__path__))
+        return sorted(_files())
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        names = {module.name.rstrip("_"): module.name for module in pkgutil.iter_modules(__path__)}
-        if cmd_name not in names:
+        file = _files().get(cmd_name)
+        if file is None:
             return None
-        plugin = import_module(f"{__name__}.{names[cmd_name]}").plugin
+        plugin = import_module(f"{__name__}.{file}").plugin
         return plugin if isinstance(plugin, click.Command) else None
 
     def resolve_command(
@@ -34,6 +34,11 @@ class Commands(click.Group):
             if near:
                 raise click.UsageError(f"{error.message} Did you mean {near[0]!r}?", ctx) from None
             raise
+
+
+def _files() -> dict[str, str]:
+    """Maps each command to its file: `import_.py` is `import`, `import_url.py` is `import-url`."""
+    return {module.name.rstrip("_").replace("_", "-"): module.name for module in pkgutil.iter_modules(__path__)}
 
 
 @click.group(

@@ -1,0 +1,1 @@
+"""Content-addressed files in DVC's cache layout: kept once, verified, linked into workspaces."""

@@ -1,0 +1,1 @@
+"""Where blobs are kept elsewhere: one file per kind of remote, `plugin` on its last line."""
