@@ -15,8 +15,8 @@ from modelkeep.alerts.channels.apprise import Apprise
 from modelkeep.alerts.channels.email import Email, page
 from modelkeep.alerts.channels.webhook import Webhook, signature
 from modelkeep.alerts.outbound import Outbound
-from modelkeep.alerts.secret import NONE, Secret, mask, resolve
 from modelkeep.core.errors import BadInput, Denied, Missing, Unreachable
+from modelkeep.core.secret import NONE, Secret, mask, resolve
 
 from .servers import http, smtp
 

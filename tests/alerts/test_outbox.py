@@ -185,7 +185,7 @@ from pathlib import Path
 from modelkeep.alerts.channels.webhook import Webhook
 from modelkeep.alerts.outbound import Outbound
 from modelkeep.alerts.outbox import Outbox
-from modelkeep.alerts.secret import Secret
+from modelkeep.core.secret import Secret
 from modelkeep.store.entries import Entries
 entries = Entries(Path(sys.argv[1]))
 channels = {"hook": Webhook(Secret(sys.argv[2]), door=Outbound(allow=("127.0.0.1",)))}

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from modelkeep.alerts.channel import CHANNELS, Channel, Member, Notification, example, open_channels
 from modelkeep.alerts.channels.loopback import Loopback
 from modelkeep.alerts.outbound import Outbound
-from modelkeep.alerts.secret import Secret
 from modelkeep.core.errors import BadInput, Busy, Denied, Error, Missing, Unreachable
+from modelkeep.core.secret import Secret
 from tests.alerts.servers import http, smtp
 
 # Apprise loads all its services at once; one of them asks for a module that Python gives up.

@@ -12,9 +12,9 @@ from typing import Final, Literal, Protocol
 import msgspec
 
 from modelkeep.alerts.outbound import Outbound
-from modelkeep.alerts.secret import Secret, resolve
 from modelkeep.core.errors import BadInput
 from modelkeep.core.kinds import Kind
+from modelkeep.core.secret import Secret, resolve
 from modelkeep.core.shapes import Json
 from modelkeep.core.times import iso
 

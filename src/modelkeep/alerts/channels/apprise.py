@@ -8,8 +8,8 @@ from typing import Protocol, cast
 
 from modelkeep.alerts.channel import Channel, Notification
 from modelkeep.alerts.outbound import CLOSED, Outbound
-from modelkeep.alerts.secret import Secret
 from modelkeep.core.errors import BadInput, Missing, Unreachable
+from modelkeep.core.secret import Secret
 
 
 class _Service(Protocol):

@@ -13,8 +13,8 @@ from typing import Final, Literal
 
 from modelkeep.alerts.channel import Channel, Notification, line
 from modelkeep.alerts.outbound import CLOSED, Outbound
-from modelkeep.alerts.secret import NONE, Secret
 from modelkeep.core.errors import BadInput, Denied, Unreachable
+from modelkeep.core.secret import NONE, Secret
 
 PORTS: Final = {"starttls": 587, "tls": 465, "none": 25}
 _LOCAL: Final = ("127.0.0.1", "::1", "localhost")

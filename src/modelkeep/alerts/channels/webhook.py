@@ -12,7 +12,7 @@ import msgspec
 
 from modelkeep.alerts.channel import Channel, Notification
 from modelkeep.alerts.outbound import CLOSED, Outbound
-from modelkeep.alerts.secret import NONE, Secret
+from modelkeep.core.secret import NONE, Secret
 from modelkeep.core.shapes import Json
 from modelkeep.core.times import iso
 
