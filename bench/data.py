@@ -3,10 +3,10 @@
     python bench/data.py [--shapes small many large] [--modes copy hardlink] [--repeat 3] [--folder build/bench/data]
 
 `small` is 20,000 files of 4 KB, `many` 200,000 of 1 KB, `large` one file of 2 GiB. Every figure is a whole process,
-from its start to its end: what a person waits for at the prompt. For each verb the tools take turns on trees of their own
-with equal bytes; the disk is flushed before each turn, and the least of the repeats counts. The remote is a local folder.
-`changed` is twelve changed files (or the one), then `status` and `add` together: each tool may use what the
-first learned in the second. Memory is the largest resident set of the process and its children.
+from its start to its end: what a person waits for at the prompt. For each verb the tools take turns on trees of
+their own with equal bytes; the disk is flushed before each turn, and the least of the repeats counts. The remote is a
+local folder. `changed` is twelve changed files (or the one), then `status` and `add` together: each tool may use what
+the first learned in the second. Memory is the largest resident set of the process and its children.
 
 The last lines say how far the first `add` is from what the machine allows: MD5 of the same bytes on one core, and
 the creation of as many files of that size.
