@@ -19,6 +19,18 @@ class Digest(NamedTuple):
     size: int
 
 
+class Bad(NamedTuple):
+    """An object whose bytes are not what its name says.
+
+    Args:
+        oid: the object.
+        reason: what is wrong, for people.
+    """
+
+    oid: str
+    reason: str
+
+
 class Step(Protocol):
     """Who hears how far the work is: the amounts are files or bytes, as the caller began it."""
 
