@@ -1,0 +1,496 @@
+"""`.dvc` files: what a tracked file or folder was when it was last added, and where it came from.
+
+Reading takes DVC 2's files too (no `hash:` key); writing gives the bytes that DVC gives, and leaves comments, order
+and fields that are not ours as they stand.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final, NoReturn
+
+from modelkeep.core.errors import BadInput, Missing
+from modelkeep.core.shapes import Json
+from modelkeep.data import plain
+from modelkeep.data.rewrite import content, rewrite, shown
+
+SUFFIX: Final = ".dvc"
+LEGACY: Final = "md5-dos2unix"
+_OID: Final = re.compile(r"[0-9a-f]{32}(?:\.dir)?\Z")
+_MARKER: Final = re.compile(rb"^(?:<{7} |={7}$|>{7} |\|{7} )", re.MULTILINE)
+_Place = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Out:
+    """One tracked file or folder.
+
+    Args:
+        path: as written: POSIX separators, from the metafile's folder (or its `wdir`).
+        oid: the object's md5, a folder's with `.dir` behind it; "" when there is none yet.
+        size: bytes, of a folder's files together.
+        nfiles: how many files a folder has.
+        executable: a single file that may be run.
+        hash: "md5", or "md5-dos2unix" for files of DVC 2.
+        cache: False when the data is not kept as objects.
+        push: False when it stays on this machine.
+        remote: the one remote it belongs to; "" for the default.
+        persist: a pipeline does not remove it before it runs.
+    """
+
+    path: str
+    oid: str = ""
+    size: int | None = None
+    nfiles: int | None = None
+    executable: bool = False
+    hash: str = "md5"
+    cache: bool = True
+    push: bool = True
+    remote: str = ""
+    persist: bool = False
+
+    @property
+    def is_dir(self) -> bool:
+        """Whether it is a folder."""
+        return self.oid.endswith(".dir") or self.nfiles is not None
+
+    @property
+    def legacy(self) -> bool:
+        """Whether its object lies where DVC 2 put it."""
+        return self.hash == LEGACY
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dep:
+    """Where an imported file or folder came from.
+
+    Args:
+        path: a URL or a path; of a git repository's import, the path in it.
+        oid: its md5 when it was imported, or "".
+        etag: what the store called that version, or "".
+        checksum: the same for stores without etags.
+        size: bytes.
+        nfiles: how many files a folder has.
+        hash: as for `Out`.
+        repo_url: the git repository; "" when it came from elsewhere.
+        repo_rev: the branch or tag asked for, or "".
+        repo_rev_lock: the commit it stood for.
+        repo_config: a file with DVC settings for that repository, or the settings as a JSON object.
+        repo_remote: the remote's name there, or its settings as a JSON object.
+    """
+
+    path: str
+    oid: str = ""
+    etag: str = ""
+    checksum: str = ""
+    size: int | None = None
+    nfiles: int | None = None
+    hash: str = "md5"
+    repo_url: str = ""
+    repo_rev: str = ""
+    repo_rev_lock: str = ""
+    repo_config: str = ""
+    repo_remote: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metafile:
+    """A `.dvc` file.
+
+    Args:
+        path: where it lies.
+        outs: what it tracks.
+        deps: where that came from.
+        frozen: not to be brought up to date.
+        md5: of an import, the hash over the file's own content.
+        wdir: the folder that paths start from, seen from the file's own.
+        desc: what somebody wrote about it.
+        source: the bytes it was read from, for what else they hold.
+    """
+
+    path: Path
+    outs: tuple[Out, ...]
+    deps: tuple[Dep, ...] = ()
+    frozen: bool = False
+    md5: str = ""
+    wdir: str = "."
+    desc: str = ""
+    source: bytes = field(default=b"", repr=False, compare=False)
+
+
+def read(path: Path) -> Metafile:
+    """Gives a `.dvc` file.
+
+    Raises:
+        Missing: there is none.
+        BadInput: it is no such file; the message names file and line.
+    """
+    data = content(path)
+    if data is None:
+        raise Missing(f"{shown(path)}: no such file", hint=f"Track the data first: modelkeep add {shown(path)[:-4]}")
+    return parse(data, path)
+
+
+def parse(data: bytes, path: Path) -> Metafile:
+    """Gives a `.dvc` file from its bytes.
+
+    Args:
+        data: as they lie on disk or in a git revision.
+        path: where the file lies, or lay.
+
+    Raises:
+        BadInput: these are not the bytes of such a file; the message names file and line.
+    """
+    text = _text(data, path)
+    found = plain.read(text)
+    document = found[0] if found is not None else _document(text, path)
+    return _Reader(path, text).metafile(document, data)
+
+
+def render(metafile: Metafile, previous: bytes | None = None) -> bytes:
+    """Gives a `.dvc` file's bytes, as DVC writes them.
+
+    Args:
+        metafile: what it should say.
+        previous: what the file holds now; its comments, its order and its other fields stay.
+
+    Raises:
+        BadInput: `previous` is no YAML.
+    """
+    wanted = document(metafile)
+    if not previous or not previous.strip():
+        return (plain.write(wanted) or _dumped(wanted)).encode()
+    text = _text(previous, metafile.path)
+    found = plain.read(text)
+    if found is not None:
+        old, exact = found
+        _apply(old, wanted)
+        edited = plain.write(old) if exact else None
+        if edited is not None:
+            return edited.encode()
+    from modelkeep.data.roundtrip import edited as edited_yaml
+
+    return edited_yaml(text, lambda old: _apply(old, wanted), shown(metafile.path)).encode()
+
+
+def write(path: Path, metafile: Metafile) -> bool:
+    """Writes a `.dvc` file in one step, keeping what else stood in it; False: it said this already.
+
+    Raises:
+        BadInput: what is there now is no YAML.
+        Denied: it may not be written.
+    """
+    return rewrite(path, render(metafile, content(path) or metafile.source))
+
+
+def document(metafile: Metafile) -> dict[str, Json]:
+    """Gives a metafile as the document that DVC writes, in DVC's order; empty fields are left out."""
+    whole: dict[str, Json] = {
+        "desc": metafile.desc,
+        "md5": metafile.md5,
+        "wdir": metafile.wdir if metafile.wdir != "." else "",
+        "frozen": metafile.frozen,
+        "deps": [_dep(dep) for dep in metafile.deps],
+        "outs": [_out(out) for out in metafile.outs],
+    }
+    return {key: value for key, value in whole.items() if value}
+
+
+def sealed(metafile: Metafile) -> Metafile:
+    """Gives an import's metafile with its `md5` as DVC computes it; one without sources has none."""
+    if not metafile.deps:
+        return replace(metafile, md5="")
+    from modelkeep.data.roundtrip import load
+
+    text = render(replace(metafile, md5=""), metafile.source).decode()
+    found = plain.read(text)
+    whole = found[0] if found is not None else load(text, shown(metafile.path))
+    return replace(metafile, md5=stage_md5(whole if isinstance(whole, dict) else {}))
+
+
+_UNCOUNTED: Final = frozenset(
+    {"desc", "type", "labels", "meta", "locked", "frozen", "metric", "persist", "isexec", "size", "nfiles"}
+)
+
+
+def stage_md5(document: Mapping[str, Json]) -> str:
+    """Gives the `md5` of an import's document: over its sources and outs, without what may change freely.
+
+    >>> stage_md5({"frozen": True, "deps": [{"path": "a"}], "outs": [{"path": "a", "size": 3}]})
+    '0570eb716214ef0702bbf05c06768628'
+    """
+    import json
+    from hashlib import md5
+
+    counted = {key: value for key, value in document.items() if key != "md5" and (key, value) != ("wdir", ".")}
+    text = json.dumps(_counted(counted), sort_keys=True)
+    return md5(text.encode(), usedforsecurity=False).hexdigest()
+
+
+def _counted(value: Json) -> Json:
+    if isinstance(value, dict):
+        return {key: _counted(item) for key, item in value.items() if key not in _UNCOUNTED}
+    return [_counted(item) for item in value] if isinstance(value, list) else value
+
+
+def _text(data: bytes, path: Path) -> str:
+    marker = _MARKER.search(data)
+    if marker is not None:
+        line = data.count(b"\n", 0, marker.start()) + 1
+        name = shown(path)
+        raise BadInput(
+            f"{name}:{line}: merge conflict markers",
+            hint=f"Keep one side: `git checkout --ours -- {name}` or `--theirs`, then `modelkeep checkout {name}`.",
+        )
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise BadInput(f"{shown(path)}:{line}: not UTF-8 at byte {error.start}") from None
+
+
+def _document(text: str, path: Path) -> dict[str, Json]:
+    from modelkeep.data.roundtrip import load
+
+    found = load(text, shown(path))
+    if found is None:
+        found = {}
+    if not isinstance(found, dict):
+        raise BadInput(f"{shown(path)}:1: not a .dvc file: no mapping at its top")
+    return found
+
+
+def _dumped(wanted: dict[str, Json]) -> str:
+    from modelkeep.data.roundtrip import dumped
+
+    return dumped(wanted)
+
+
+def _out(out: Out) -> dict[str, Json]:
+    whole: dict[str, Json] = {}
+    if out.oid:
+        whole["md5"] = out.oid
+    if out.size is not None:
+        whole["size"] = out.size
+    if out.nfiles is not None:
+        whole["nfiles"] = out.nfiles
+    if out.executable:
+        whole["isexec"] = True
+    if out.hash != LEGACY:
+        whole["hash"] = out.hash
+    whole["path"] = out.path
+    if not out.cache:
+        whole["cache"] = False
+    if out.persist:
+        whole["persist"] = True
+    if out.remote:
+        whole["remote"] = out.remote
+    if not out.push:
+        whole["push"] = False
+    return whole
+
+
+def _dep(dep: Dep) -> dict[str, Json]:
+    if dep.repo_url:
+        repo: dict[str, Json] = {
+            "url": dep.repo_url,
+            "rev": dep.repo_rev,
+            "rev_lock": dep.repo_rev_lock,
+            "config": _settings(dep.repo_config),
+            "remote": _settings(dep.repo_remote),
+        }
+        return {"path": dep.path, "repo": {key: value for key, value in repo.items() if value}}
+    whole: dict[str, Json] = {"md5": dep.oid or None, "size": dep.size, "nfiles": dep.nfiles}
+    whole |= {"etag": dep.etag or None, "checksum": dep.checksum or None}
+    whole["hash"] = dep.hash if dep.hash != LEGACY else None
+    whole["path"] = dep.path
+    return {key: value for key, value in whole.items() if value is not None}
+
+
+def _settings(text: str) -> Json:
+    if not text.startswith("{"):
+        return text
+    import msgspec
+
+    found: Json = msgspec.json.decode(text)
+    return found
+
+
+_OURS: Final = {
+    "": ("desc", "md5", "wdir", "frozen", "deps", "outs"),
+    "outs": ("md5", "size", "nfiles", "isexec", "hash", "path", "cache", "persist", "remote", "push"),
+    "deps": ("md5", "size", "nfiles", "etag", "checksum", "hash", "path", "repo"),
+}
+
+
+def _apply(old: dict[str, Json], wanted: dict[str, Json], part: str = "") -> None:
+    """Makes a document say what is wanted, touching nothing that says so already."""
+    moved = part == "outs" and old.get("md5") != wanted.get("md5")
+    for key, value in wanted.items():
+        now = old.get(key)
+        if isinstance(value, list) and key in _OURS:
+            old[key] = _items(now if isinstance(now, list) else None, value, key)
+        elif key not in old or type(now) is not type(value) or now != value:
+            if key not in old or now != value or isinstance(value, bool) != isinstance(now, bool):
+                old[key] = value
+    for key in _OURS[part]:
+        if key not in wanted and key in old and not (part == "" and key == "desc"):
+            del old[key]
+    for key in ("files", "cloud", "etag", "version_id") if moved else ():
+        old.pop(key, None)  # said where a store kept the object that it no longer is
+
+
+def _items(now: list[Json] | None, wanted: list[Json], part: str) -> list[Json]:
+    """Brings a list of outs or deps to what is wanted; items are the same by path, or by place if none is added."""
+    if now is None:
+        return wanted
+    if len(now) == len(wanted):
+        pairs = list(zip(now, wanted, strict=True))
+        if all(isinstance(one, dict) for one in now):
+            for one, other in pairs:
+                if isinstance(one, dict) and isinstance(other, dict):
+                    _apply(one, other, part)
+            return now
+    by_path = {str(one.get("path")): one for one in now if isinstance(one, dict)}
+    items: list[Json] = []
+    for other in wanted:
+        one = by_path.get(str(other.get("path"))) if isinstance(other, dict) else None
+        if one is not None and isinstance(other, dict):
+            _apply(one, other, part)
+        items.append(other if one is None else one)
+    now[:] = items
+    return now
+
+
+class _Reader:
+    """Turns a document into a metafile; errors name the line, which is looked up only then."""
+
+    def __init__(self, path: Path, text: str) -> None:
+        self._path = path
+        self._text = text
+
+    def metafile(self, document: dict[str, Json], data: bytes) -> Metafile:
+        return Metafile(
+            path=self._path,
+            outs=tuple(
+                self._out(item, ("outs", at)) for at, item in enumerate(self._items(document, "outs"))
+            ),
+            deps=tuple(
+                self._dep(item, ("deps", at)) for at, item in enumerate(self._items(document, "deps"))
+            ),
+            frozen=self._flag(document, "frozen", (), False) or self._flag(document, "locked", (), False),
+            md5=self._word(document, "md5", ()),
+            wdir=self._word(document, "wdir", ()) or ".",
+            desc=self._word(document, "desc", ()),
+            source=data,
+        )
+
+    def _items(self, document: dict[str, Json], key: str) -> list[dict[str, Json]]:
+        found = document.get(key)
+        if found is None:
+            return []
+        if not isinstance(found, list):
+            self._refuse((key,), "expected a list")
+        items: list[dict[str, Json]] = []
+        for at, item in enumerate(found):
+            if not isinstance(item, dict):
+                self._refuse((key, at), "expected `path:` and what belongs to it")
+            items.append(item)
+        return items
+
+    def _out(self, item: dict[str, Json], at: _Place) -> Out:
+        return Out(
+            path=self._path_of(item, at),
+            oid=self._oid(item, at),
+            size=self._count(item, "size", at),
+            nfiles=self._count(item, "nfiles", at),
+            executable=self._flag(item, "isexec", at, False),
+            hash=self._hash(item, at),
+            cache=self._flag(item, "cache", at, True),
+            push=self._flag(item, "push", at, True),
+            remote=self._word(item, "remote", at),
+            persist=self._flag(item, "persist", at, False),
+        )
+
+    def _dep(self, item: dict[str, Json], at: _Place) -> Dep:
+        repo = item.get("repo")
+        if repo is None:
+            repo = {}
+        if not isinstance(repo, dict):
+            self._refuse((*at, "repo"), "expected `url:` and what belongs to it")
+        inside = (*at, "repo")
+        return Dep(
+            path=self._path_of(item, at),
+            oid=self._word(item, "md5", at).lower(),
+            etag=self._word(item, "etag", at),
+            checksum=self._word(item, "checksum", at),
+            size=self._count(item, "size", at),
+            nfiles=self._count(item, "nfiles", at),
+            hash=self._hash(item, at),
+            repo_url=self._word(repo, "url", inside),
+            repo_rev=self._word(repo, "rev", inside),
+            repo_rev_lock=self._word(repo, "rev_lock", inside),
+            repo_config=self._nested(repo, "config", inside),
+            repo_remote=self._nested(repo, "remote", inside),
+        )
+
+    def _path_of(self, item: dict[str, Json], at: _Place) -> str:
+        path = item.get("path")
+        if not isinstance(path, str) or not path or "\0" in path:
+            self._refuse((*at, "path"), "expected the path of a file or folder")
+        return path
+
+    def _oid(self, item: dict[str, Json], at: _Place) -> str:
+        oid = self._word(item, "md5", at).lower()
+        if oid and _OID.match(oid) is None:
+            self._refuse((*at, "md5"), "expected 32 hex digits, for a folder with `.dir` behind them")
+        return oid
+
+    def _hash(self, item: dict[str, Json], at: _Place) -> str:
+        name = self._word(item, "hash", at)
+        if name not in {"", "md5", LEGACY}:
+            self._refuse((*at, "hash"), "expected md5")
+        return name or LEGACY
+
+    def _word(self, item: dict[str, Json], key: str, at: _Place) -> str:
+        value = item.get(key)
+        if value is None:
+            return ""
+        if isinstance(value, int) and not isinstance(value, bool):
+            return str(value)  # an id of digits alone, written without quotes
+        if not isinstance(value, str):
+            self._refuse((*at, key), "expected a text")
+        return value
+
+    def _nested(self, item: dict[str, Json], key: str, at: _Place) -> str:
+        value = item.get(key)
+        if not isinstance(value, dict):
+            return self._word(item, key, at)
+        import msgspec
+
+        return msgspec.json.encode(value).decode()
+
+    def _count(self, item: dict[str, Json], key: str, at: _Place) -> int | None:
+        value = item.get(key)
+        if value is None:
+            return None
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << 63:
+            self._refuse((*at, key), "expected a whole number from 0")
+        return value
+
+    def _flag(self, item: dict[str, Json], key: str, at: _Place, default: bool) -> bool:
+        value = item.get(key)
+        if value is None:
+            return default
+        if not isinstance(value, bool):
+            self._refuse((*at, key), "expected true or false")
+        return value
+
+    def _refuse(self, at: _Place, what: str) -> NoReturn:
+        from modelkeep.data.roundtrip import line_of
+
+        name = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in at).lstrip(".")
+        raise BadInput(f"{shown(self._path)}:{line_of(self._text, at)}: {name}: {what}")
