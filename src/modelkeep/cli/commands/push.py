@@ -1,0 +1,55 @@
+"""`modelkeep push`: tracked data goes to its remotes."""
+
+from __future__ import annotations
+
+import click
+
+from modelkeep.cli.extra import need
+from modelkeep.cli.output import json_option, print_json
+from modelkeep.cli.progress import shown
+from modelkeep.cli.transfers import moved_json, told, transfer_options
+
+
+@click.command()
+@transfer_options
+@json_option
+def push(
+    targets: tuple[str, ...],
+    remote: str,
+    jobs: int | None,
+    all_branches: bool,
+    all_tags: bool,
+    all_commits: bool,
+    recursive: bool,
+    as_json: bool,
+) -> None:
+    """Send tracked data to its remote.
+
+    TARGETS are data, .dvc files or folders; without them all that is tracked. Every object is verified before it
+    leaves; what the remote has already is not sent again.
+    """
+    need("data", "blake3")
+    from modelkeep.data.repository import Repository
+    from modelkeep.data.verbs.push import push as work
+
+    with shown() as progress:
+        moved = work(
+            Repository.find(),
+            targets,
+            remote=remote,
+            jobs=jobs,
+            all_branches=all_branches,
+            all_tags=all_tags,
+            all_commits=all_commits,
+            recursive=recursive,
+            strict=False,
+            progress=progress,
+        )
+    if as_json:
+        print_json(moved_json(moved))
+    elif text := told(moved, "Pushed", "Everything is up to date"):
+        click.echo(text)
+    moved.settle("push")
+
+
+plugin: click.Command = push

@@ -1,0 +1,63 @@
+"""`fetch`: what is tracked comes from its remotes into the cache."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from modelkeep.data.progress import SILENT, Progress
+from modelkeep.data.transfer import Moved, run
+from modelkeep.data.wanted import wanted
+
+if TYPE_CHECKING:
+    from modelkeep.data.repository import Repository
+
+
+def fetch(
+    repo: Repository,
+    targets: Sequence[str | Path] = (),
+    *,
+    remote: str = "",
+    all_branches: bool = False,
+    all_tags: bool = False,
+    all_commits: bool = False,
+    recursive: bool = False,
+    jobs: int | None = None,
+    strict: bool = True,
+    progress: Progress = SILENT,
+) -> Moved:
+    """Fetches what the cache lacks; nothing appears there before its bytes were verified.
+
+    Args:
+        repo: the repository.
+        targets: what is fetched, parts of tracked folders too; none means all that is tracked.
+        remote: where from; "" is what each output asks for, else the default remote.
+        all_branches: what the tips of all branches track too.
+        all_tags: what all tags track too.
+        all_commits: what every commit of every ref tracks too.
+        recursive: all that is tracked below a folder.
+        jobs: how many transfers run side by side.
+        strict: raise at the end when something could not be fetched; otherwise the result names it.
+        progress: hears of bytes.
+
+    Raises:
+        Corrupt: an object is corrupt on the remote; all the rest was fetched.
+        Missing: an object is not on the remote; a target is not tracked; a remote is not configured.
+        Unreachable: the remote does not answer.
+    """
+    from modelkeep.data.receiving import receive
+
+    outs = wanted(
+        repo,
+        targets,
+        recursive=recursive,
+        remote=remote,
+        branches=all_branches,
+        tags=all_tags,
+        commits=all_commits,
+    )
+    moved = run(repo, outs, receive, remote=remote, jobs=jobs, progress=progress)
+    if strict:
+        moved.settle("fetch")
+    return moved
