@@ -17,7 +17,7 @@ from modelkeep.core.errors import BadInput, Corrupt
 from modelkeep.data.names import safe_relpaths
 
 _HEX: Final = "0123456789abcdef"
-_PLAIN: Final = re.compile(r'[^ !#-\[\]-~]')
+_PLAIN: Final = re.compile(r"[^ !#-\[\]-~]")
 """What JSON would have to escape."""
 
 

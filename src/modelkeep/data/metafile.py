@@ -144,10 +144,33 @@ def parse(data: bytes, path: Path) -> Metafile:
     Raises:
         BadInput: these are not the bytes of such a file; the message names file and line.
     """
+    return _Reader(path, data).metafile(document_of(data, path), data)
+
+
+def document_of(data: bytes, path: Path) -> dict[str, Json]:
+    """Gives the mapping that a YAML file of DVC's holds.
+
+    Raises:
+        BadInput: it holds none; the message names file and line.
+    """
     text = _text(data, path)
     found = plain.read(text)
-    document = found[0] if found is not None else _document(text, path)
-    return _Reader(path, text).metafile(document, data)
+    return found[0] if found is not None else _document(text, path)
+
+
+def parse_outs(outs: Json, path: Path, at: tuple[str | int, ...], data: bytes = b"") -> tuple[Out, ...]:
+    """Gives a list of outs that stands in another file of DVC's.
+
+    Args:
+        outs: the list, as read.
+        path: the file.
+        at: the keys that lead to the list.
+        data: the file's bytes, for the lines in messages.
+
+    Raises:
+        BadInput: it is no list of outs.
+    """
+    return _Reader(path, data).outs({at[-1]: outs} if isinstance(at[-1], str) else {}, at)
 
 
 def render(metafile: Metafile, previous: bytes | None = None) -> bytes:
@@ -333,9 +356,8 @@ def _apply(old: dict[str, Json], wanted: dict[str, Json], part: str = "") -> Non
         now = old.get(key)
         if isinstance(value, list) and key in _OURS:
             old[key] = _items(now if isinstance(now, list) else None, value, key)
-        elif key not in old or type(now) is not type(value) or now != value:
-            if key not in old or now != value or isinstance(value, bool) != isinstance(now, bool):
-                old[key] = value
+        elif key not in old or now != value or isinstance(value, bool) != isinstance(now, bool):
+            old[key] = value
     for key in _OURS[part]:
         if key not in wanted and key in old and not (part == "" and key == "desc"):
             del old[key]
@@ -368,19 +390,15 @@ def _items(now: list[Json] | None, wanted: list[Json], part: str) -> list[Json]:
 class _Reader:
     """Turns a document into a metafile; errors name the line, which is looked up only then."""
 
-    def __init__(self, path: Path, text: str) -> None:
+    def __init__(self, path: Path, data: bytes) -> None:
         self._path = path
-        self._text = text
+        self._data = data
 
     def metafile(self, document: dict[str, Json], data: bytes) -> Metafile:
         return Metafile(
             path=self._path,
-            outs=tuple(
-                self._out(item, ("outs", at)) for at, item in enumerate(self._items(document, "outs"))
-            ),
-            deps=tuple(
-                self._dep(item, ("deps", at)) for at, item in enumerate(self._items(document, "deps"))
-            ),
+            outs=self.outs(document, ("outs",)),
+            deps=tuple(self._dep(item, at) for at, item in self._items(document, ("deps",))),
             frozen=self._flag(document, "frozen", (), False) or self._flag(document, "locked", (), False),
             md5=self._word(document, "md5", ()),
             wdir=self._word(document, "wdir", ()) or ".",
@@ -388,17 +406,20 @@ class _Reader:
             source=data,
         )
 
-    def _items(self, document: dict[str, Json], key: str) -> list[dict[str, Json]]:
-        found = document.get(key)
+    def outs(self, document: dict[str, Json], at: _Place) -> tuple[Out, ...]:
+        return tuple(self._out(item, place) for place, item in self._items(document, at))
+
+    def _items(self, document: dict[str, Json], at: _Place) -> list[tuple[_Place, dict[str, Json]]]:
+        found = document.get(str(at[-1]))
         if found is None:
             return []
         if not isinstance(found, list):
-            self._refuse((key,), "expected a list")
-        items: list[dict[str, Json]] = []
-        for at, item in enumerate(found):
+            self._refuse(at, "expected a list")
+        items: list[tuple[_Place, dict[str, Json]]] = []
+        for number, item in enumerate(found):
             if not isinstance(item, dict):
-                self._refuse((key, at), "expected `path:` and what belongs to it")
-            items.append(item)
+                self._refuse((*at, number), "expected `path:` and what belongs to it")
+            items.append(((*at, number), item))
         return items
 
     def _out(self, item: dict[str, Json], at: _Place) -> Out:
@@ -493,4 +514,5 @@ class _Reader:
         from modelkeep.data.roundtrip import line_of
 
         name = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in at).lstrip(".")
-        raise BadInput(f"{shown(self._path)}:{line_of(self._text, at)}: {name}: {what}")
+        line = f":{line_of(self._data.decode(), at)}" if self._data else ""
+        raise BadInput(f"{shown(self._path)}{line}: {name}: {what}")

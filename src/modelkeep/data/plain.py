@@ -96,7 +96,7 @@ def write(document: dict[str, Json]) -> str | None:
 
 def _mapping(document: dict[str, Json], spaces: str, lines: list[str]) -> bool:
     for key, value in document.items():
-        if not re.fullmatch(r"[a-z][a-z_]*", key) or key in _TYPED:
+        if not re.fullmatch(r"[a-z_][a-z_0-9]*", key) or key in _TYPED:
             return False
         if isinstance(value, dict):
             lines.append(f"{spaces}{key}:")

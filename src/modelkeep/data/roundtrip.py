@@ -73,7 +73,16 @@ def _loaded(text: str, where: str, kind: str) -> object:
         raise BadInput(f"{where}{at}: {problem}", hint=_HINT) from None
     except RecursionError:
         raise BadInput(f"{where}: nested too deeply", hint=_HINT) from None
-    except (YAMLError, ValueError, TypeError, AttributeError, KeyError, IndexError, AssertionError, OverflowError) as error:
+    except (
+        YAMLError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        KeyError,
+        IndexError,
+        AssertionError,
+        OverflowError,
+    ) as error:
         problem = " ".join(str(error).split())[:200] or type(error).__name__
         raise BadInput(f"{where}: no YAML: {problem}", hint=_HINT) from None
     return loaded
