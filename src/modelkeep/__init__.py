@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from modelkeep._version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from modelkeep.configuration.make import config as config
     from modelkeep.sdk import logging as logging
     from modelkeep.sdk.asgi import ASGI as ASGI
     from modelkeep.sdk.calls import event as event
@@ -32,6 +33,7 @@ _ROOMS: Final = {
     "ASGI": "modelkeep.sdk.asgi",
     "WSGI": "modelkeep.sdk.wsgi",
     "at": "modelkeep.sdk.context",
+    "config": "modelkeep.configuration.make",
     "event": "modelkeep.sdk.calls",
     "feedback": "modelkeep.sdk.calls",
     "flush": "modelkeep.sdk.calls",
@@ -53,6 +55,7 @@ __all__ = [
     "WSGI",
     "__version__",
     "at",
+    "config",
     "event",
     "feedback",
     "flush",

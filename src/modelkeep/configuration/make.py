@@ -1,0 +1,83 @@
+"""`mk.config`: from a schema and sources to a configuration."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any, TypeVar, overload
+
+from modelkeep.configuration.change import Ledger
+from modelkeep.configuration.config import Config
+from modelkeep.configuration.merge import Lists
+from modelkeep.configuration.snapshot import View
+from modelkeep.configuration.source import open_sources
+from modelkeep.configuration.validate import Schema
+
+T = TypeVar("T")
+
+
+@overload
+def config(  # type: ignore[overload-overlap]  # a class is a schema, anything else a source
+    schema: type[T],
+    /,
+    *sources: object,
+    env: str | None = None,
+    cli: bool | Sequence[str] = False,
+    lists: Lists = "replace",
+    strict: bool = True,
+    secrets: Sequence[str] = (),
+    ledger: Ledger | None = None,
+) -> Config[T]: ...
+@overload
+def config(
+    *sources: object,
+    env: str | None = None,
+    cli: bool | Sequence[str] = False,
+    lists: Lists = "replace",
+    strict: bool = True,
+    secrets: Sequence[str] = (),
+    ledger: Ledger | None = None,
+) -> Config[View]: ...
+def config(
+    *given: object,
+    env: str | None = None,
+    cli: bool | Sequence[str] = False,
+    lists: Lists = "replace",
+    strict: bool = True,
+    secrets: Sequence[str] = (),
+    ledger: Ledger | None = None,
+) -> Config[Any]:
+    """Gives the configuration that sources make together, typed by a schema.
+
+    Args:
+        *given: first the schema, if there is one (a Pydantic model or a dataclass); then the sources in order, later
+            ones win: paths and patterns, addresses, mappings, dataclasses, Pydantic and OmegaConf objects.
+        env: take the environment variables that begin so, after all sources: `APP_DB__POOL` is `db.pool`.
+        cli: take `key=value` arguments, last of all; True for those of this process, or a list of them.
+        lists: what a later list does to an earlier one.
+        strict: refuse keys that the schema does not have.
+        secrets: further keys whose values are never shown.
+        ledger: who keeps the history; the process itself when None.
+
+    Raises:
+        BadInput: the configuration is wrong; every complaint has its place.
+        Missing, Unreachable, Denied: a source cannot be read.
+
+    >>> cfg = config({"db": {"pool": 5, "url": "${driver}://h"}}, {"driver": "pg"}, cli=["db.pool=9"])
+    >>> cfg.db.pool, cfg["db.url"]
+    (9, 'pg://h')
+    >>> cfg.explain("db.pool").history
+    (('an object', 5), ('cli db.pool=9', 9))
+    """
+    schema: Schema[Any] | None = Schema(given[0]) if given and isinstance(given[0], type) else None
+    rest = given[1:] if schema is not None else given
+    sources = [source for one in rest for source in open_sources(one)]
+    if env is not None:
+        from modelkeep.configuration.sources.environment import Environment
+
+        sources.append(Environment(env))
+    if cli is not False:
+        from modelkeep.configuration.sources.dotlist import Dotlist
+
+        sources.append(Dotlist(sys.argv[1:] if cli is True else cli, loose=cli is True))
+    return Config(sources, schema=schema, lists=lists, strict=strict, secrets=secrets, ledger=ledger)

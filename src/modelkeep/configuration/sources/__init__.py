@@ -1,0 +1,1 @@
+"""Sources of configuration, one file each; `plugin` on its last line registers it."""
