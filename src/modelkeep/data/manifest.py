@@ -1,7 +1,7 @@
 """Folder manifests: which file of a folder is which object, in DVC's `.dir` form.
 
-One line of JSON: a list of `{"md5": …, "relpath": …}`, sorted by path as a string, ASCII only; its md5 with `.dir` behind
-it is the folder's id.
+One line of JSON: a list of `{"md5": …, "relpath": …}`, sorted by path as a string, ASCII only; its md5 with `.dir`
+behind it is the folder's id.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from hashlib import md5
+from itertools import pairwise
 from typing import Final
 
 import msgspec
@@ -66,7 +67,7 @@ def decode(data: bytes, where: str) -> list[tuple[str, str]]:
     oids = [entry.md5 for entry in entries]
     if "".join(oids).strip(_HEX) or any(len(oid) != 32 for oid in oids):
         bad = next(entry for entry in entries if entry.md5.strip(_HEX) or len(entry.md5) != 32)
-        raise Corrupt(f"{where}: {ascii(bad.relpath)} has no md5 of 32 hex digits", hint=_HINT)
+        raise Corrupt(f"{where}: {bad.relpath!a} has no md5 of 32 hex digits", hint=_HINT)
     safe_relpaths(paths, where)
     pairs = sorted(zip(paths, oids, strict=True))
     _distinct(pairs, where)
@@ -106,7 +107,7 @@ def _distinct(pairs: list[tuple[str, str]], where: str) -> None:
     """Refuses a path that is there twice, or that is a file and a folder at once."""
     paths = {path for path, _ in pairs}
     if len(paths) != len(pairs):
-        twice = next(one for (one, _), (two, _) in zip(pairs, pairs[1:], strict=False) if one == two)
+        twice = next(one for (one, _), (two, _) in pairwise(pairs) if one == two)
         raise BadInput(f"{where}: {twice!a} is there twice", hint=_HINT)
     waiting = {path.rpartition("/")[0] for path in paths}
     known: set[str] = set()

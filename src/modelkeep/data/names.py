@@ -1,4 +1,4 @@
-"""Paths that come from files or strangers: what may become a path of the workspace, and which cannot live side by side."""
+"""Paths from files or strangers: what may become a path of the workspace, and which cannot live side by side."""
 
 from __future__ import annotations
 
@@ -68,8 +68,8 @@ def twins(paths: Iterable[str]) -> list[tuple[str, str]]:
 
     >>> twins(["data/a.csv", "data/A.csv", "b"])
     [('data/a.csv', 'data/A.csv')]
-    >>> twins(["caf\u00e9", "cafe\u0301"])
-    [('café', 'café')]
+    >>> len(twins(["caf\u00e9", "cafe\u0301"]))
+    1
     """
     seen: dict[str, str] = {}
     found: list[tuple[str, str]] = []

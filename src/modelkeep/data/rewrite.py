@@ -9,8 +9,13 @@ from pathlib import Path
 from modelkeep.core.errors import BadInput, Denied
 
 
-def rewrite(path: Path, data: bytes) -> bool:
+def rewrite(path: Path, data: bytes, *, private: bool = False) -> bool:
     """Makes a file hold these bytes, in one step for whoever reads it; its mode and a link to it stay.
+
+    Args:
+        path: the file; its folders are made.
+        data: all that it will hold.
+        private: nobody else may read it.
 
     Returns:
         False: it held them already, and was not touched.
@@ -24,13 +29,15 @@ def rewrite(path: Path, data: bytes) -> bool:
     aside = target.with_name(f".{target.name[:200]}.{os.getpid()}.{os.urandom(4).hex()}.tmp")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        number = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o666)
+        number = os.open(
+            aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o600 if private else 0o666
+        )
         try:
             with os.fdopen(number, "wb") as file:
                 file.write(data)
                 file.flush()
                 with suppress(FileNotFoundError):
-                    aside.chmod(target.stat().st_mode & 0o7777)
+                    aside.chmod(target.stat().st_mode & (0o700 if private else 0o7777))
                 os.fsync(file.fileno())
             aside.replace(target)
         except BaseException:
