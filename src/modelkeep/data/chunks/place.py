@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modelkeep.core.errors import Denied
-
 if TYPE_CHECKING:
     from modelkeep.data.repository import Repository
 
@@ -56,39 +54,53 @@ class Place:
         """Makes the folder in which a file is going to lie."""
         if path.parent.is_dir():
             return
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if self.shared:
-                path.parent.chmod(0o2775)
-        except PermissionError as error:
-            raise _read_only(path.parent) from error
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if self.shared:
+            path.parent.chmod(0o2775)
 
     def publish(self, grown: Path, path: Path) -> None:
         """Makes a complete file appear under its name, durably; it is never written again."""
         self.prepare(path)
-        try:
-            grown.chmod(0o664 if self.shared else 0o444)
-            grown.replace(path)
-        except PermissionError as error:
-            raise _read_only(path.parent) from error
+        grown.chmod(0o664 if self.shared else 0o444)
+        grown.replace(path)
         sync_folder(path.parent)
+
+    def write(self, path: Path, data: bytes) -> None:
+        """Makes a small file appear whole and durably, in place of what was there."""
+        grown = self.incoming(f"{os.getpid()}-{os.urandom(6).hex()}")
+        self.prepare(grown)
+        try:
+            with grown.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            self.publish(grown, path)
+        finally:
+            grown.unlink(missing_ok=True)
+
+    def quarantine(self, path: Path) -> Path:
+        """Moves a pack or recipe that is not what was written out of the way; gives where it lies now."""
+        away = self.folder.parent / "quarantine" / f"{path.parent.parent.name}-{path.parent.name}{path.name}"
+        self.prepare(away)
+        path.replace(away)
+        return away
 
     @contextmanager
     def using(self, *, alone: bool = False) -> Iterator[None]:
         """Holds the store: many stores and fetches side by side, or one collection alone; waits."""
         import fcntl
 
-        lock = self.folder / "lock"
-        self.prepare(lock)
-        try:
+        from modelkeep.data.repository import disk_errors
+
+        with disk_errors(str(self.folder)):
+            lock = self.folder / "lock"
+            self.prepare(lock)
             handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o664 if self.shared else 0o644)
-        except PermissionError as error:
-            raise _read_only(self.folder) from error
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
-            yield
-        finally:
-            os.close(handle)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+                yield
+            finally:
+                os.close(handle)
 
 
 def sync_folder(folder: Path) -> None:
@@ -98,10 +110,6 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _read_only(folder: Path) -> Denied:
-    return Denied(f"{folder}: the cache cannot be written", hint=f"Look at who owns it: ls -ld {folder}")
 
 
 def _names(folder: Path, length: int) -> Iterator[tuple[str, Path]]:
