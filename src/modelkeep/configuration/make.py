@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from modelkeep.configuration.change import Ledger
-from modelkeep.configuration.config import Config
-from modelkeep.configuration.merge import Lists
-from modelkeep.configuration.snapshot import View
-from modelkeep.configuration.source import open_sources
-from modelkeep.configuration.validate import Schema
+from modelkeep.core.errors import BadInput
+
+if TYPE_CHECKING:
+    from modelkeep.configuration.change import Ledger
+    from modelkeep.configuration.config import Config
+    from modelkeep.configuration.merge import Lists
+    from modelkeep.configuration.snapshot import View
+    from modelkeep.configuration.validate import Schema
 
 T = TypeVar("T")
 
@@ -69,6 +71,14 @@ def config(
     >>> cfg.explain("db.pool").history
     (('an object', 5), ('cli db.pool=9', 9))
     """
+    try:
+        from modelkeep.configuration.config import Config
+        from modelkeep.configuration.source import open_sources
+        from modelkeep.configuration.validate import Schema
+    except ModuleNotFoundError as error:
+        raise BadInput(
+            f"mk.config needs {error.name}, which the plain package leaves out", hint="pip install 'modelkeep[config]'"
+        ) from None
     schema: Schema[Any] | None = Schema(given[0]) if given and isinstance(given[0], type) else None
     rest = given[1:] if schema is not None else given
     sources = [source for one in rest for source in open_sources(one)]
