@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -116,17 +116,23 @@ class Config:
             raise BadInput(f"{self._place(section, key)}: {section}.{key}: expected true or false")
         return value == "true" if value else default
 
-    def remotes(self) -> dict[str, RemoteSettings]:
-        """Gives all remotes that have a url, by name."""
-        names: dict[str, None] = {}
-        for level in LEVELS:
-            names |= {title[8:-1]: None for title in self._level(level) if title.startswith('remote "')}
-        found = {}
-        for name in names:
-            settings = self._settings(name)
-            if settings is not None:
-                found[name] = settings
-        return found
+    def value(self, level: str, section: str, key: str) -> str:
+        """Gives a setting as one level has it, or ""."""
+        return _joined(self._level(_level(level)).get(section, {}).get(key, ""))
+
+    def remotes(self, level: str | None = None) -> dict[str, RemoteSettings]:
+        """Gives all remotes that have a url, by name.
+
+        Args:
+            level: the one level that counts; None: all.
+
+        Raises:
+            BadInput: a settings file has a line that means nothing.
+        """
+        levels = LEVELS if level is None else (_level(level),)
+        names = {title[8:-1]: None for one in levels for title in self._level(one) if title.startswith('remote "')}
+        found = {name: self._settings(name, levels) for name in names}
+        return {name: settings for name, settings in found.items() if settings is not None}
 
     def remote(self, name: str = "") -> RemoteSettings:
         """Gives one remote, with what it takes from the one that its url names (`remote://…`).
@@ -159,9 +165,9 @@ class Config:
         url = f"{base.url.rstrip('/')}/{rest}" if rest else base.url
         return RemoteSettings(name, url, {**base.options, **settings.options}, settings.level)
 
-    def _settings(self, name: str) -> RemoteSettings | None:
+    def _settings(self, name: str, levels: Sequence[str] = LEVELS) -> RemoteSettings | None:
         url, where, options = "", "", dict[str, str]()
-        for level in LEVELS:
+        for level in levels:
             for key, value in self._level(level).get(_title(name), {}).items():
                 text = _joined(value)
                 if key in _PATHS:
@@ -228,14 +234,6 @@ class Config:
             f"{place}: a secret in a file that git publishes. Make a new one, then keep it out: {move}, "
             "or give it by the environment."
         )
-
-    def values(self, level: str) -> _Values:
-        """Gives one level's settings as they are written, by section and key.
-
-        Raises:
-            BadInput: the file has a line that means nothing, or there is no such level.
-        """
-        return {title: dict(values) for title, values in self._level(level).items()}
 
     def set(self, level: str, section: str, key: str, value: str) -> None:
         """Writes a setting; every other line of the file stays.
