@@ -52,7 +52,7 @@ def address(url: str) -> str:
             raise BadInput(f"{without_user(url)!r} is no address of a git repository", hint="Look at the host's name.")
         raise BadInput(
             f"{without_user(url)!r}: git may not use {scheme[1]}:// here",
-            hint=f"Use {', '.join(allowed)} or git@host:path; GIT_ALLOW_PROTOCOL={':'.join((*allowed, scheme[1]))} adds it.",
+            hint=f"Use {', '.join(allowed)} or git@host:path. If you trust it: GIT_ALLOW_PROTOCOL={scheme[1]}",
         )
     if _SHORT.match(url) and "ssh" in allowed and not _CONTROL.search(url):
         return url

@@ -178,9 +178,15 @@ class Git:
         ends = tuple(suffixes)
         return [file for file in _listed(listed) if not ends or file.path.endswith(ends)]
 
-    def sizes(self, files: Iterable[File]) -> dict[str, int]:
-        """Gives the sizes in bytes of files' contents by the blobs' ids."""
-        wanted = sorted({file.blob for file in files})
+    def folders(self, rev: str) -> dict[str, str]:
+        """Gives the folders of a revision and the ids of their listings."""
+        listed = self._run("ls-tree", "-d", "-r", "-z", "--full-tree", self.resolve(rev))
+        lines = (line.partition(b"\t") for line in listed.split(b"\0"))
+        return {os.fsdecode(path): head.split()[2].decode() for head, tab, path in lines if tab and b" tree " in head}
+
+    def sizes(self, names: Iterable[str]) -> dict[str, int]:
+        """Gives the sizes in bytes of contents, or of folders' listings, by their ids."""
+        wanted = sorted(set(names))
         if not wanted:
             return {}
         self.prefetch(wanted)
