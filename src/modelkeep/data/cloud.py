@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
 import msgspec
 
@@ -16,10 +17,11 @@ if TYPE_CHECKING:
     from modelkeep.store.remote import Remote
 
 MODERN: Final = "files/md5/"
+_KEY: Final = re.compile(r"(files/md5/)?([0-9a-f]{2})/([0-9a-f]{30}(?:\.dir)?)\Z")
 _TRUST_S: Final = 7 * 24 * 3600
 """How long a folder seen whole on a remote is asked for by its manifest alone."""
-_RACY_NS: Final = 50_000_000
-"""A folder changed less than this before it was looked at may change again without a new time."""
+_SETTLED_NS: Final = 2_500_000_000
+"""A folder that changed later than this may change again without a new time: file systems count in up to 2 s."""
 
 
 def key_of(oid: str, *, legacy: bool = False) -> str:
@@ -43,12 +45,21 @@ def oid_of(key: str) -> str:
     return head[-2:] + tail
 
 
+class Movable(Protocol):
+    """A remote that gives blobs other keys without sending them anew."""
+
+    def move(self, pairs: Iterable[tuple[str, str]]) -> None:
+        """Moves blobs from one key to another; one that is not there is no error."""
+        ...
+
+
 class _Seen(msgspec.Struct):
     """What is remembered of a remote between commands; losing it costs time, never data."""
 
     whole: dict[str, float] = {}
     bad: list[str] = []
     stamps: dict[str, int] = {}
+    unneeded: dict[str, float] = {}
 
 
 class Cloud:
@@ -58,6 +69,9 @@ class Cloud:
         repo: the repository.
         settings: the remote's place and options.
         jobs: how many transfers run side by side; None leaves it to the remote.
+
+    Attributes:
+        folder: where it is on this machine; None when it is elsewhere.
     """
 
     def __init__(self, repo: Repository, settings: RemoteSettings, *, jobs: int | None = None) -> None:
@@ -68,7 +82,7 @@ class Cloud:
         mark = msgspec.json.encode([settings.name, settings.url])
         self._file: Final = repo.private / "remotes" / f"{_digest(mark)}.json"
         self._seen: Final = _read(self._file)
-        self._folder: Final = _local(settings.url)
+        self.folder: Final = _local(settings.url)
         self._changed = False
 
     @classmethod
@@ -119,18 +133,18 @@ class Cloud:
         known = {oid for oid in manifests if 0 <= now - self._seen.whole.get(oid, 0.0) < _TRUST_S}
         if not known:
             return set()
-        if self._folder is not None:
-            return known if self._seen.stamps and _stamps(self._folder) == self._seen.stamps else set()
+        if self.folder is not None:
+            return known if self._seen.stamps and _stamps(self.folder) == self._seen.stamps else set()
         return known - self.missing(known)
 
     @property
     def settles(self) -> bool:
         """Whether what was sent may be remembered at once; a folder of this machine has to be looked at again later."""
-        return self._folder is None
+        return self.folder is None
 
     def look(self) -> dict[str, int]:
         """Gives what the folders of a remote on this machine look like now; take it before asking what is there."""
-        return {} if self._folder is None else _stamps(self._folder)
+        return {} if self.folder is None else _stamps(self.folder)
 
     def remember(self, manifests: Iterable[str], looked: dict[str, int]) -> None:
         """Keeps in mind that folders are whole on the remote.
@@ -140,8 +154,8 @@ class Cloud:
             looked: what `look` gave before that was seen.
         """
         now = time.time()
-        if self._folder is not None:
-            settled = now * 1e9 - _RACY_NS
+        if self.folder is not None:
+            settled = now * 1e9 - _SETTLED_NS
             if not looked or any(stamp >= settled for stamp in looked.values()):
                 return
             if looked != self._seen.stamps:
@@ -149,6 +163,39 @@ class Cloud:
                 self._seen.stamps = looked
         self._seen.whole.update(dict.fromkeys(manifests, now))
         self._changed = True
+
+    def forget(self) -> None:
+        """Forgets which folders are whole: objects are about to be taken away."""
+        if self._seen.whole:
+            self._seen.whole.clear()
+            self._changed = True
+
+    def list(self) -> Iterator[tuple[str, int, bool]]:
+        """Gives every object of both layouts: its oid, its bytes, whether it lies in DVC 2's layout.
+
+        Raises:
+            BadInput: this kind of remote cannot be listed.
+        """
+        for stat in self.remote.list():
+            found = _KEY.match(stat.key)
+            if found:
+                yield found[2] + found[3], stat.size, not found[1]
+
+    @property
+    def movable(self) -> Movable | None:
+        """The remote as one that moves blobs; None when it cannot."""
+        return cast("Movable", self.remote) if hasattr(self.remote, "move") else None
+
+    def since(self, oids: Collection[str], now: float) -> dict[str, float]:
+        """Gives since when each of some objects was seen to be unneeded, and keeps it in mind.
+
+        A remote does not say how old a blob is by a clock that could be compared with ours, so gc goes by what it saw
+        itself.
+        """
+        before = self._seen.unneeded
+        self._seen.unneeded = {oid: min(before.get(oid, now), now) for oid in oids}
+        self._changed = True
+        return self._seen.unneeded
 
     def distrust(self, oids: Collection[str]) -> None:
         """Keeps in mind that the remote's copies of some objects are corrupt: the next push sends them again."""

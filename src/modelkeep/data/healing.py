@@ -1,4 +1,4 @@
-"""Replaces lost and corrupt objects of the cache: from the workspace, where the same bytes may lie, or from a remote."""
+"""Replaces lost and corrupt objects of the cache, from the workspace where the same bytes may lie or from a remote."""
 
 from __future__ import annotations
 

@@ -27,6 +27,7 @@ class Wanted:
         path: where the workspace has it; None for a revision's.
         metafile: the file that names it; None for a revision's.
         filter: the path below a tracked folder that was asked for; "" is the whole.
+        chunked: the data is kept as chunks.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Wanted:
     path: Path | None = None
     metafile: Path | None = None
     filter: str = ""
+    chunked: bool = False
 
     @property
     def is_dir(self) -> bool:
@@ -121,6 +123,8 @@ def _moves(out: Out, remote: str, pushing: bool) -> bool:
 
 
 def _of(repo: Repository, one: Tracked) -> Wanted:
+    from modelkeep.data import side
+
     out = one.out
     return Wanted(
         name=repo.relpath(one.path),
@@ -131,6 +135,7 @@ def _of(repo: Repository, one: Tracked) -> Wanted:
         path=one.path,
         metafile=one.metafile,
         filter=one.filter,
+        chunked=one.kind == "dvc" and not out.oid.endswith(".dir") and side.read(one.metafile).chunked,
     )
 
 
@@ -138,28 +143,24 @@ def _past(
     repo: Repository, remote: str, pushing: bool, names: set[str] | None, *, branches: bool, tags: bool, commits: bool
 ) -> Iterator[Wanted]:
     from modelkeep.code.repository import Git
-    from modelkeep.data.revisions import tracked_at
+    from modelkeep.data.revisions import tracked_at, tracked_ever
 
     with Git(repo.root) as git:
         prefix = _inside(repo, git)
+        found = [("history", one) for one in tracked_ever(git, prefix)] if commits else []
         revs = (git.branches() if branches else {}) | (git.tags() if tags else {})
-        if commits:
-            revs |= {commit[:10]: commit for commit in git.commits()}
-        seen: set[str] = set()
-        for name, commit in revs.items():
-            if commit in seen:
-                continue
-            seen.add(commit)
-            for one in tracked_at(git, commit, prefix):
-                place = one.path[len(prefix) + 1 :] if prefix else one.path
-                if _moves(one.out, remote, pushing) and (names is None or place in names):
-                    yield Wanted(
-                        name=f"{place}@{name}",
-                        oid=one.out.oid,
-                        legacy=one.out.hash != "md5",
-                        remote=one.out.remote,
-                        size=one.out.size,
-                    )
+        for commit, name in {commit: name for name, commit in revs.items()}.items():
+            found += [(name, one) for one in tracked_at(git, commit, prefix)]
+        for name, one in found:
+            place = one.path[len(prefix) + 1 :] if prefix else one.path
+            if _moves(one.out, remote, pushing) and (names is None or place in names):
+                yield Wanted(
+                    name=f"{place}@{name}",
+                    oid=one.out.oid,
+                    legacy=one.out.hash != "md5",
+                    remote=one.out.remote,
+                    size=one.out.size,
+                )
 
 
 def _inside(repo: Repository, git: Git) -> str:

@@ -33,6 +33,7 @@ def pull(
     """
     need("data", "blake3")
     from modelkeep.data.repository import Repository
+    from modelkeep.data.verbs.checkout import settle
     from modelkeep.data.verbs.pull import pull as work
 
     with shown() as progress:
@@ -60,6 +61,7 @@ def pull(
     elif text := told(moved, "Fetched", "Everything is up to date"):
         click.echo(text)
     moved.settle("pull")
+    settle(pulled.checked_out)
 
 
 plugin: click.Command = pull

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,21 +59,25 @@ def pull(
         Conflict: local changes would be overwritten.
         Unreachable: the remote does not answer.
     """
-    from modelkeep.data.verbs.checkout import checkout
+    from modelkeep.data.verbs.checkout import checkout, settle
 
-    moved = fetch(
-        repo,
-        targets,
-        remote=remote,
-        all_branches=all_branches,
-        all_tags=all_tags,
-        all_commits=all_commits,
-        recursive=recursive,
-        jobs=jobs,
-        strict=False,
-        progress=progress,
-    )
-    result = Pulled(moved=moved, checked_out=checkout(repo, targets, force=force, progress=progress))
+    def fetched(**chosen: bool) -> Moved:
+        return fetch(
+            repo, targets, remote=remote, recursive=recursive, jobs=jobs, strict=False, progress=progress, **chosen
+        )
+
+    def checked_out() -> CheckedOut:
+        return checkout(
+            repo, targets, force=force, recursive=recursive, allow_missing=True, strict=False, progress=progress
+        )
+
+    moved = fetched(all_branches=all_branches, all_tags=all_tags, all_commits=all_commits)
+    done = checked_out()
+    if done.corrupt:  # what was corrupt in the cache is in quarantine now, so a second round replaces it
+        moved += replace(fetched(), skipped=0)
+        moved = replace(moved, healed=moved.healed + done.corrupt, faults=tuple(dict.fromkeys(moved.faults)))
+        done = checked_out()
     if strict:
         moved.settle("pull")
-    return result
+        settle(done)
+    return Pulled(moved=moved, checked_out=done)
