@@ -59,7 +59,7 @@ def document_of(data: bytes, path: Path) -> dict[str, Json]:
     """
     text = _text(data, path)
     found = plain.read(text)
-    return found[0] if found is not None else _document(text, path)
+    return found if found is not None else _document(text, path)
 
 
 def parse_outs(outs: Json, path: Path, at: tuple[str | int, ...], data: bytes = b"") -> tuple[Out, ...]:
@@ -91,11 +91,10 @@ def render(metafile: Metafile, previous: bytes | None = None) -> bytes:
     if not previous or not previous.strip():
         return (plain.write(wanted) or _dumped(wanted)).encode()
     text = _text(previous, metafile.path)
-    found = plain.read(text)
-    if found is not None:
-        old, exact = found
+    old = plain.read(text)
+    if old is not None and plain.write(old) == text:
         _apply(old, wanted)
-        edited = plain.write(old) if exact else None
+        edited = plain.write(old)
         if edited is not None:
             return edited.encode()
     from modelkeep.data.roundtrip import edited as edited_yaml
@@ -134,7 +133,7 @@ def sealed(metafile: Metafile) -> Metafile:
 
     text = render(replace(metafile, md5=""), metafile.source).decode()
     found = plain.read(text)
-    whole = found[0] if found is not None else load(text, shown(metafile.path))
+    whole = found if found is not None else load(text, shown(metafile.path))
     return replace(metafile, md5=stage_md5(whole if isinstance(whole, dict) else {}))
 
 

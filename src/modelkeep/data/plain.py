@@ -1,6 +1,6 @@
-"""The plain form that nearly every `.dvc` file has, read and written without a YAML library.
+"""The plain form that nearly every file of DVC's has, read and written without a YAML library.
 
-A document that this module takes means the same to every YAML reader; whatever is not certain is left to one.
+A text that this module takes means the same to every YAML reader; whatever is not certain is left to one.
 """
 
 from __future__ import annotations
@@ -10,85 +10,138 @@ from typing import Final
 
 from modelkeep.core.shapes import Json
 
-_LINE: Final = re.compile(r"( {0,6})(- )?([a-z_][a-z_0-9]*):(?: (.+))?\Z")
-_INTEGER: Final = re.compile(r"(?:0|[1-9][0-9]{0,17})\Z")
+_LINE: Final = re.compile(r"( *)((?:- )?)(?:([A-Za-z_][\w./@-]*):(?: +|\Z))?(.*)\Z", re.ASCII)
+_INTEGER: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,17})\Z")
+_FLOAT: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,15})\.[0-9]{1,17}\Z")
 _HASH: Final = re.compile(r"[0-9a-f]{32}(?:\.dir)?\Z|[0-9a-f]{40}\Z")
 _NUMERIC: Final = re.compile(r"[0-9]+(?:e[0-9]+)?\Z")
 """A hash that YAML would take for a number."""
-_WORD: Final = re.compile(r"[^\W\d](?:[\w./@+~=,()-]|:(?=[\w/])| (?=[\w./@+~=(]))*\Z")
-_RELATIVE: Final = re.compile(r"\.{0,2}/[\w./@+~=-]+\Z")
+_REST: Final = r"(?:[\w!\"$-/;-@\[-`{-~]|:(?=[^\s:])|(?<=[^\s])#| (?=[^\s#:]))*\Z"
+_WORD: Final = re.compile(r"[^\W\d]" + _REST)
+_RELATIVE: Final = re.compile(r"\.{0,2}/" + _REST)
+_MORE: Final = re.compile(r"(?:[^\W_]|[/.~$_]|-(?=[^\s-]|-[^\s-]))" + _REST)
+"""What may go on with a text that began a line above."""
 _TYPED: Final = frozenset({"true", "false", "null", "yes", "no", "on", "off", "y", "n"})
 _BOOLEANS: Final = {"true": True, "false": False}
 _FOLDS: Final = 60
 """Longer values may be written over two lines."""
+_Holder = dict[str, Json] | list[Json]
 
 
-def read(text: str) -> tuple[dict[str, Json], bool] | None:
-    """Gives a document, and whether `write` would give the same text again; None: not certainly plain.
+class _Unsure(Exception):
+    """The text is not certainly plain."""
 
-    >>> read("outs:\\n- md5: d41d8cd98f00b204e9800998ecf8427e\\n  size: 0\\n  path: a.csv\\n")
-    ({'outs': [{'md5': 'd41d8cd98f00b204e9800998ecf8427e', 'size': 0, 'path': 'a.csv'}]}, True)
-    >>> read("outs: &a [1]\\n")
+
+def read(text: str) -> dict[str, Json] | None:
+    r"""Gives the mapping that a text holds; None: it is not certainly plain.
+
+    >>> read("outs:\n- md5: d41d8cd98f00b204e9800998ecf8427e\n  size: 0\n  path: a.csv\n")
+    {'outs': [{'md5': 'd41d8cd98f00b204e9800998ecf8427e', 'size': 0, 'path': 'a.csv'}]}
+    >>> read("outs: &a [1]\n")
     """
-    document: dict[str, Json] = {}
-    exact = text.endswith("\n")
-    places: dict[int, dict[str, Json]] = {0: document}
-    waiting: tuple[dict[str, Json], str, int] | None = None  # a key whose value is on the lines below
-    items: list[Json] | None = None
-    for line in text.split("\n")[:-1] if exact else text.split("\n"):
-        if not line or line.lstrip(" ").startswith("#"):
-            exact = False
-            continue
+    lines = _Lines()
+    try:
+        for line in text.split("\n"):
+            if line and not line.lstrip(" ").startswith("#"):
+                lines.take(line)
+            elif line:
+                lines.open_end = False
+    except _Unsure:
+        return None
+    return lines.document if lines.document and lines.waiting is None else None
+
+
+class _Lines:
+    """Block mappings and lists, line by line; holders stand in a stack with their column."""
+
+    def __init__(self) -> None:
+        self.document: dict[str, Json] = {}
+        self.waiting: tuple[_Holder, str, int] | None = None
+        """A key whose value is on the lines below."""
+        self.open_end = False
+        """Whether the last value may go on below."""
+        self._stack: list[tuple[int, _Holder]] = [(0, self.document)]
+        self._last: tuple[dict[str, Json], str, int] = (self.document, "", 0)
+
+    def take(self, line: str) -> None:
         found = _LINE.match(line)
         if found is None:
-            return None
+            raise _Unsure
         spaces, dash, key, raw = found.groups()
-        depth = len(spaces)
-        if waiting is not None:
-            holder, name, above = waiting
-            place: dict[str, Json] = {}
-            if dash and depth == above == 0:
-                items = holder[name] = [place]
-                places = {0: document, 2: place}
-            elif not dash and depth == above + 2:
-                holder[name] = place
-                places = {**{at: one for at, one in places.items() if at <= above}, depth: place}
-            else:
-                return None
-            waiting = None
-        elif dash:
-            if depth or items is None or 2 not in places:
-                return None
-            place = {}
-            items.append(place)
-            places = {0: document, 2: place}
+        column = len(spaces)
+        if key is None and not dash:
+            self._go_on(column, raw)
+            return
+        if self.waiting is not None:
+            self._open(column, bool(dash))
+        while self._stack[-1][0] > column or (
+            not dash and self._stack[-1][0] == column and isinstance(self._stack[-1][1], list)
+        ):
+            self._stack.pop()
+            if not self._stack:
+                raise _Unsure
+        at, holder = self._stack[-1]
+        if at != column:
+            raise _Unsure
         if dash:
-            depth = 2
-        elif depth == 0:
-            items = None
-        if depth not in places:
-            return None
-        into = places[depth]
-        places = {at: one for at, one in places.items() if at <= depth}
-        if key in into or key in _TYPED:
-            return None
-        if raw is None:
-            waiting = (into, key, depth)
-            into[key] = None
-            continue
-        value = _value(raw)
-        if value is None:
-            return None
-        exact = exact and _scalar(value) == raw
-        into[key] = value
-    return None if waiting is not None or not document else (document, exact)
+            if not isinstance(holder, list):
+                raise _Unsure
+            if key is None:
+                holder.append(_certain(raw))
+                self.open_end = False
+                return
+            item: dict[str, Json] = {}
+            holder.append(item)
+            self._stack.append((column + 2, item))
+            column, holder = column + 2, item
+        self._set(holder, key, raw, column)
+
+    def _set(self, holder: _Holder, key: str, raw: str, column: int) -> None:
+        if not isinstance(holder, dict) or key in holder or key.lower() in _TYPED:
+            raise _Unsure
+        self._last = (holder, key, column)
+        self.open_end = False
+        holder[key] = None
+        if raw:
+            value = holder[key] = _certain(raw)
+            self.open_end = isinstance(value, str) and raw[0] != "'" and _HASH.match(raw) is None
+        else:
+            self.waiting = (holder, key, column)
+
+    def _open(self, column: int, is_list: bool) -> None:
+        """Begins what the line above announced."""
+        if self.waiting is None:
+            return
+        holder, key, above = self.waiting
+        if column < above + (not is_list):
+            raise _Unsure
+        inner: _Holder = [] if is_list else {}
+        if isinstance(holder, dict):
+            holder[key] = inner
+        self._stack.append((column, inner))
+        self.waiting = None
+
+    def _go_on(self, column: int, raw: str) -> None:
+        """A text that was too long for one line."""
+        holder, key, above = self._last
+        begun = holder.get(key)
+        if column <= above or _MORE.match(raw) is None:
+            raise _Unsure
+        if self.waiting is not None:
+            holder[key] = _certain(raw)
+            self.waiting = None
+            self.open_end = isinstance(holder[key], str) and _HASH.match(raw) is None
+        elif self.open_end and isinstance(begun, str):
+            holder[key] = f"{begun} {raw}"
+        else:
+            raise _Unsure
 
 
 def write(document: dict[str, Json]) -> str | None:
-    """Gives a document's text as ruamel.yaml writes it in block style; None: it holds something that is not plain.
+    r"""Gives a document's text as ruamel.yaml writes it in block style; None: it holds something that is not plain.
 
     >>> write({"outs": [{"md5": "d41d8cd98f00b204e9800998ecf8427e", "size": 0, "path": "a.csv"}]})
-    'outs:\\n- md5: d41d8cd98f00b204e9800998ecf8427e\\n  size: 0\\n  path: a.csv\\n'
+    'outs:\n- md5: d41d8cd98f00b204e9800998ecf8427e\n  size: 0\n  path: a.csv\n'
     """
     lines: list[str] = []
     return "".join(f"{line}\n" for line in lines) if _mapping(document, "", lines) and lines else None
@@ -96,7 +149,7 @@ def write(document: dict[str, Json]) -> str | None:
 
 def _mapping(document: dict[str, Json], spaces: str, lines: list[str]) -> bool:
     for key, value in document.items():
-        if not re.fullmatch(r"[a-z_][a-z_0-9]*", key) or key in _TYPED:
+        if re.fullmatch(r"[a-z_][a-z_0-9]*", key) is None or key in _TYPED:
             return False
         if isinstance(value, dict):
             lines.append(f"{spaces}{key}:")
@@ -104,7 +157,7 @@ def _mapping(document: dict[str, Json], spaces: str, lines: list[str]) -> bool:
                 return False
         elif isinstance(value, list):
             lines.append(f"{spaces}{key}:")
-            if spaces or not value or not _items(value, lines):
+            if not value or not _items(value, spaces, lines):
                 return False
         else:
             text = _scalar(value)
@@ -114,28 +167,33 @@ def _mapping(document: dict[str, Json], spaces: str, lines: list[str]) -> bool:
     return True
 
 
-def _items(values: list[Json], lines: list[str]) -> bool:
+def _items(values: list[Json], spaces: str, lines: list[str]) -> bool:
     for value in values:
         first = len(lines)
-        if not isinstance(value, dict) or not value or not _mapping(value, "  ", lines):
+        if not isinstance(value, dict) or not value or not _mapping(value, spaces + "  ", lines):
             return False
-        lines[first] = f"- {lines[first][2:]}"
+        lines[first] = f"{spaces}- {lines[first][len(spaces) + 2 :]}"
     return True
 
 
-def _value(raw: str) -> Json:
-    """What a value means; None: not certain."""
+def _certain(raw: str) -> Json:
+    """What a value means, if that is certain."""
     if _HASH.match(raw) is not None:
-        return None if _NUMERIC.match(raw) else raw
-    if _INTEGER.match(raw) is not None:
+        if _NUMERIC.match(raw) is None:
+            return raw
+    elif _INTEGER.match(raw) is not None:
         return int(raw)
-    if raw in _BOOLEANS:
+    elif raw in _BOOLEANS:
         return _BOOLEANS[raw]
-    if raw[0] == raw[-1] == "'" and len(raw) > 2 and raw[1:-1].isascii() and raw[1:-1].isprintable():
-        return raw[1:-1] if "'" not in raw[1:-1] else None
-    if raw.lower() in _TYPED:
-        return None
-    return raw if _WORD.match(raw) is not None or _RELATIVE.match(raw) is not None else None
+    elif _is_text(raw):
+        return raw
+    elif _FLOAT.match(raw) is not None:
+        return float(raw)
+    elif len(raw) > 2 and raw[0] == raw[-1] == "'":
+        inner = raw[1:-1]
+        if inner.isascii() and inner.isprintable() and "'" not in inner:
+            return inner
+    raise _Unsure
 
 
 def _scalar(value: Json) -> str | None:
@@ -148,6 +206,9 @@ def _scalar(value: Json) -> str | None:
         return None
     if _HASH.match(value) is not None:
         return f"'{value}'" if _NUMERIC.match(value) else value
-    if value.lower() in _TYPED:
-        return None
-    return value if _WORD.match(value) is not None or _RELATIVE.match(value) is not None else None
+    return value if _is_text(value) else None
+
+
+def _is_text(raw: str) -> bool:
+    """Whether a value without quotes is a text to every reader."""
+    return raw.lower() not in _TYPED and (_WORD.match(raw) is not None or _RELATIVE.match(raw) is not None)
