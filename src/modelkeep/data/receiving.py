@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from modelkeep.core.errors import Corrupt, Missing
 from modelkeep.data import manifest
+from modelkeep.data.chunked import receive_chunked
 from modelkeep.data.cloud import Cloud, key_of, oid_of
 from modelkeep.data.progress import Progress
 from modelkeep.data.transfer import Load, Moved, Tally, loads
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 _BATCH_FILES: Final = 50_000
 _BATCH_BYTES: Final = 1 << 30
 """So much is published at once: a new folder of the cache appears whole, by one rename."""
-_SMALL: Final = 1 << 20
+_MODERN, _OLD = "md5", "md5-dos2unix"
 
 
 def receive(repo: Repository, cloud: Cloud, outs: Sequence[Wanted], progress: Progress) -> Moved:
@@ -36,7 +37,9 @@ def receive(repo: Repository, cloud: Cloud, outs: Sequence[Wanted], progress: Pr
         progress: hears of bytes.
     """
     tally = Tally()
-    for load in loads(outs):
+    lacking = _lacking(repo, outs)
+    tally.skipped = len(outs) - len(lacking)
+    for load in loads(receive_chunked(repo, cloud, lacking, tally, progress)):
         _Receiving(repo, cloud, load, tally, progress).run()
     return tally.moved(cloud.name)
 
@@ -47,6 +50,15 @@ def receive_objects(repo: Repository, cloud: Cloud, oids: Collection[str], load:
     work = _Receiving(repo, cloud, load, tally, progress)
     work.fetch(set(oids))
     return set(oids) - tally.faults.keys()
+
+
+def _lacking(repo: Repository, outs: Sequence[Wanted]) -> list[Wanted]:
+    """Gives the outputs that the cache does not hold whole."""
+    from modelkeep.data.metafile import Out
+    from modelkeep.data.present import absent
+
+    found = absent(repo, [Out(path=one.name, oid=one.oid, hash=_MODERN if not one.legacy else _OLD) for one in outs])
+    return [one for one in outs if one.oid in found]
 
 
 class _Receiving:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from modelkeep.core.errors import Corrupt, Missing
 from modelkeep.data import manifest
+from modelkeep.data.chunked import send_chunked
 from modelkeep.data.cloud import Cloud, key_of, oid_of
 from modelkeep.data.healing import heal
 from modelkeep.data.progress import Progress
@@ -32,7 +33,7 @@ def send(repo: Repository, cloud: Cloud, outs: Sequence[Wanted], progress: Progr
         progress: hears of bytes.
     """
     tally = Tally()
-    for load in loads(outs):
+    for load in loads(send_chunked(repo, cloud, outs, tally, progress)):
         _Sending(repo, cloud, load, tally, progress).run()
     return tally.moved(cloud.name)
 

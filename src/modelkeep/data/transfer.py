@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -211,10 +214,16 @@ def run(
     from modelkeep.data.wanted import by_remote
 
     total = Moved()
-    for name, some in by_remote(outs, remote).items():
-        cloud = Cloud.open(repo, name, jobs=jobs)
-        try:
-            total += work(repo, cloud, some, progress)
-        finally:
-            cloud.close()
+    with beside(repo, progress):
+        for name, some in by_remote(outs, remote).items():
+            cloud = Cloud.open(repo, name, jobs=jobs)
+            try:
+                total += work(repo, cloud, some, progress)
+            finally:
+                cloud.close()
     return total
+
+
+def beside(repo: Repository, progress: Progress) -> AbstractContextManager[None]:
+    """Gives a lock under which transfers run beside each other and beside other verbs, but not beside gc or DVC."""
+    return repo.writing(repo.private / f"transfer.{os.getpid()}.{threading.get_ident()}", progress=progress)

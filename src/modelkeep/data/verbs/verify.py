@@ -14,7 +14,7 @@ from modelkeep.core.errors import Corrupt, Error, Missing
 from modelkeep.data import manifest
 from modelkeep.data.cloud import key_of, oid_of
 from modelkeep.data.progress import SILENT, Progress, Step
-from modelkeep.data.transfer import Load, loads
+from modelkeep.data.transfer import Load, beside, loads
 from modelkeep.data.wanted import Wanted, by_remote, wanted
 from modelkeep.store.blobs.hashed import dos2unix_md5, file_digest
 
@@ -99,7 +99,7 @@ def verify(
         Unreachable: the remote does not answer.
     """
     outs = wanted(repo, targets, remote=remote or "", commits=all and not targets and _has_git(repo))
-    with repo.writing(repo.private / f"verify.{os.getpid()}", progress=progress):
+    with beside(repo, progress):
         if remote is not None:
             return _on_remotes(repo, by_remote(outs, remote), heal, jobs, progress)
         total = Verified()

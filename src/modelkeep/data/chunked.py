@@ -1,0 +1,87 @@
+"""Where transfers meet chunks: files whose side file says `chunked` travel as packs and recipes, not as objects."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from modelkeep.core.errors import Corrupt, Error, Missing
+from modelkeep.data.progress import Progress
+
+if TYPE_CHECKING:
+    from modelkeep.data.chunks.answers import Moved as Parts
+    from modelkeep.data.cloud import Cloud
+    from modelkeep.data.repository import Repository
+    from modelkeep.data.transfer import Tally
+    from modelkeep.data.wanted import Wanted
+
+
+def send_chunked(
+    repo: Repository, cloud: Cloud, outs: Sequence[Wanted], tally: Tally, progress: Progress
+) -> list[Wanted]:
+    """Sends what is kept as chunks, and gives the outputs that have to be sent as ordinary objects.
+
+    A file that is an object here, but not in chunks yet, is cut first.
+    """
+    chosen = {one.oid: one for one in outs if one.chunked}
+    if not chosen:
+        return list(outs)
+    from modelkeep.data import chunks
+
+    for oid, one in chosen.items():
+        if repo.blobs.has(oid) and not chunks.has(repo, oid):
+            path = repo.blobs.path(oid)
+            with progress.begin(f"Cutting {one.name}", total=path.stat().st_size, unit="bytes") as step:
+                chunks.store(repo, path, oid, step)
+    with progress.begin(f"Pushing chunks to {cloud.name}", unit="bytes") as step:
+        moved = chunks.push(cloud.remote, repo, list(chosen), step.add)
+    left = _counted(moved, chosen, tally)
+    return [one for one in outs if not one.chunked or one.oid in left]
+
+
+def receive_chunked(
+    repo: Repository, cloud: Cloud, outs: Sequence[Wanted], tally: Tally, progress: Progress
+) -> list[Wanted]:
+    """Fetches what a remote keeps as chunks and makes objects of it; gives the outputs that are ordinary objects."""
+    absent = repo.blobs.missing({one.oid for one in outs if one.chunked})
+    chosen = {one.oid: one for one in outs if one.chunked and one.oid in absent}
+    if not chosen:
+        return list(outs)
+    from modelkeep.data import chunks
+
+    with progress.begin(f"Fetching chunks from {cloud.name}", unit="bytes") as step:
+        moved = chunks.fetch(cloud.remote, repo, list(chosen), step.add)
+    left = _counted(moved, chosen, tally)
+    with repo.blobs.incoming() as incoming:
+        for oid in moved.done:
+            path = incoming.path(oid)
+            one = chosen[oid]
+            try:
+                with progress.begin(f"Putting together {one.name}", total=one.size, unit="bytes") as step:
+                    chunks.assemble(repo, oid, path, step)
+            except Corrupt as error:
+                tally.fault("corrupt", oid, one.name, error.message)
+            else:
+                incoming.publish([(oid, path)])
+    return [one for one in outs if one.oid not in chosen or one.oid in left]
+
+
+def _counted(moved: Parts, chosen: dict[str, Wanted], tally: Tally) -> set[str]:
+    """Adds to the sum, notes faults, and gives the oids of which there are no chunks."""
+    tally.objects += moved.objects
+    tally.bytes += moved.bytes
+    tally.skipped += moved.skipped
+    left: set[str] = set()
+    for oid, error in moved.failed:
+        if isinstance(error, Missing):
+            left.add(oid)
+        else:
+            _fault(tally, oid, chosen[oid].name, error)
+    return left
+
+
+def _fault(tally: Tally, oid: str, name: str, error: Error) -> None:
+    if isinstance(error, Corrupt):
+        tally.fault("corrupt", oid, name, error.message)
+    else:
+        tally.failed(oid, name, error)
