@@ -1,7 +1,7 @@
 """What this repository's commands put into the workspace, so that a checkout can take away what is tracked no more.
 
-A log with one JSON list a line: path, oid, whether a side file stood beside the metafile. The last line of a path counts; an empty
-oid forgets it. A torn line is passed over.
+A log with one JSON list a line: path, oid, whether a side file stood beside the metafile. The last line of a path
+counts; an empty oid forgets it. A torn line is passed over.
 """
 
 from __future__ import annotations

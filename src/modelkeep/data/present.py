@@ -1,7 +1,7 @@
 """Which objects are in the cache, without looking for each of them every time.
 
-An object comes or goes only with a change of the folder that it lies in. So whatever was complete once is complete as long as the
-cache's 256 folders have the same stamps; only when one differs is looked again.
+An object comes or goes only with a change of the folder that it lies in. So whatever was complete once is complete as
+long as the cache's 256 folders have the same stamps; only when one differs is looked again.
 """
 
 from __future__ import annotations

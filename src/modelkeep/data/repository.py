@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _REFUSED: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
-_SHARED: Final = frozenset({"config", "config.local", ".gitignore"})
-"""What lies in `.dvc` for all to read; the rest of `.dvc` is nobody's data."""
 
 
 class Repository:
@@ -60,6 +58,13 @@ class Repository:
         from modelkeep.data.config import Config
 
         return Config.load(self.root)
+
+    @cached_property
+    def git(self) -> Path | None:
+        """The git work tree around the root; None without one, or when `core.no_scm` says to do without."""
+        if self.config.flag("core", "no_scm"):
+            return None
+        return next((folder for folder in (self.root, *self.root.parents) if (folder / ".git").exists()), None)
 
     @cached_property
     def ignore(self) -> Ignore:
