@@ -65,7 +65,7 @@ class _Storing:
         self._known: KnownBlobs = KnownBlobs(place)
         self._draft = _Draft(writer)
         self._base: Base | None = None
-        self._cursor = 0
+        self._cursor, self._sure = 0, True
         self._waiting: list[_Unknown] = []
         self._chunks = self._whole = self._spliced = 0
 
@@ -79,7 +79,7 @@ class _Storing:
                 self._base = base_of(self._place, self._packs, self._previous, names)
             for name, data in batch:
                 self._take(name, data)
-        self._settle()
+        self._settle(self._base.recipe.size if self._base is not None else None)
         if cutter.md5 != self._oid:
             raise Conflict(
                 f"{path}: has changed since its oid {self._oid} was computed",
@@ -97,12 +97,13 @@ class _Storing:
         if known is None:
             self._waiting.append(_Unknown(name, data))
             if sum(len(one.data) for one in self._waiting) >= _STRETCH:
-                self._settle()
+                self._settle(None)
             return
-        self._settle()
-        self._draft.chunk(name, known)
         at = self._base.chunks.get(name) if self._base is not None else None
+        self._settle(at[0] if at is not None else None)
+        self._draft.chunk(name, known)
         self._cursor = at[0] + len(data) if at is not None else self._cursor + len(data)
+        self._sure = at is not None or self._sure
 
     def _find(self, name: bytes, length: int) -> list[Extent] | None:
         draft = self._draft
@@ -123,12 +124,16 @@ class _Storing:
         ours = self._draft.old_blob(name, pack, recipe.blob_offset[blob], recipe.blob_length[blob])
         return Extent(ours, extent.start, extent.length)
 
-    def _settle(self) -> None:
-        """Writes the unknown chunks that were gathered, as what differs from the base where that is less."""
+    def _settle(self, until: int | None) -> None:
+        """Writes the unknown chunks that were gathered, as what differs from the base where that is less.
+
+        Args:
+            until: where in the base the next known chunk lies, if that is known.
+        """
         waiting, self._waiting = self._waiting, []
         if not waiting:
             return
-        copies = self._copies(waiting)
+        copies = self._copies(waiting, until)
         offset = at = 0
         for one in waiting:
             end = offset + len(one.data)
@@ -137,7 +142,7 @@ class _Storing:
             self._write(one, offset, copies, at)
             offset = end
 
-    def _copies(self, waiting: list[_Unknown]) -> list[tuple[int, int, int]]:
+    def _copies(self, waiting: list[_Unknown], until: int | None) -> list[tuple[int, int, int]]:
         """(begin in the waiting bytes, begin in the base, length) of what both have."""
         if self._base is None:
             return []
@@ -146,14 +151,14 @@ class _Storing:
         from modelkeep.data.chunks.splice import align
 
         new = np.frombuffer(b"".join(one.data for one in waiting), np.uint8)
-        size = self._base.recipe.size
-        begin = max(min(self._cursor, size) - _SLACK, 0)
+        begin, end = self._window(len(new), until)
         try:
-            old = np.frombuffer(self._base.read(begin, min(self._cursor + len(new) + _SLACK, size)), np.uint8)
+            old = np.frombuffer(self._base.read(begin, end), np.uint8)
         except (Corrupt, Missing):  # what cannot be trusted is no base; the chunks are stored whole
             self._base = None
             return []
         found: Places = align(new, old, self._cursor - begin, self._gear)
+        self._sure = False
         if not len(found):
             self._cursor += len(new)
             return []
@@ -161,6 +166,16 @@ class _Storing:
         self._cursor = begin + int(last[1] + last[2]) + len(new) - int(last[0] + last[2])
         found[:, 1] += begin
         return [(row[0], row[1], row[2]) for row in found.tolist()]
+
+    def _window(self, length: int, until: int | None) -> tuple[int, int]:
+        """Which bytes of the base are worth a comparison with the waiting ones."""
+        assert self._base is not None
+        size = self._base.recipe.size
+        cursor = min(self._cursor, size)
+        begin = cursor if self._sure else max(cursor - _SLACK, 0)
+        if until is not None and cursor <= until <= cursor + 2 * length + _SLACK:
+            return begin, until
+        return begin, min(cursor + length + _SLACK, size)
 
     def _write(self, one: _Unknown, offset: int, copies: list[tuple[int, int, int]], at: int) -> None:
         length = len(one.data)
