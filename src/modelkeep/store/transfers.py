@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple, Protocol, TypeVar
 
 from modelkeep.core.errors import BadInput, Busy, Denied, Error, Missing, Unreachable
+from modelkeep.store.remote import Outcome
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -125,8 +126,8 @@ class Patience:
         drawn = bound * (0.5 + int.from_bytes(os.urandom(2), "big") / 131_070)
         return min(self.longest_s, max(drawn, asked_s))
 
-    def insist(self, work: Callable[[], R]) -> R:
-        """Does something again and again while it is `Busy` or `Unreachable`.
+    def insist(self, work: Callable[[], R], kinds: tuple[type[Error], ...] = (Busy, Unreachable)) -> R:
+        """Does something again and again while it is refused in one of these ways.
 
         Raises:
             Error: the last refusal, or one that no patience mends.
@@ -134,12 +135,57 @@ class Patience:
         for failed in range(1, self.tries):
             try:
                 return work()
-            except (Busy, Unreachable) as error:
+            except kinds as error:
                 time.sleep(self.pause_s(failed, error.retry_after_s if isinstance(error, Busy) else 0.0))
         return work()
 
 
 PATIENCE: Final = Patience()
+_ENOUGH: Final = 8
+
+
+class Keyed(Protocol):
+    """Something that belongs to one key."""
+
+    @property
+    def key(self) -> str:
+        """The key."""
+        ...
+
+
+K = TypeVar("K", bound=Keyed)
+
+
+def each(work: Callable[[K], None], items: Iterable[K], *, at_once: int) -> Iterator[Outcome]:
+    """Transfers many by some threads, and tells how each ended.
+
+    When credentials are refused, or nobody answers any more, the rest is not even tried.
+
+    Args:
+        work: transfers one; it raises `Error` or `OSError`.
+        items: what.
+        at_once: how many threads.
+    """
+    hopeless: list[Error] = []
+    in_a_row: list[Error] = []
+
+    def one(item: K) -> Outcome:
+        if hopeless:
+            return Outcome(item.key, hopeless[0])
+        try:
+            work(item)
+        except Error as error:
+            if isinstance(error, (Denied, Unreachable, Busy)):
+                in_a_row.append(error)
+                if len(in_a_row) >= _ENOUGH:
+                    hopeless.append(error)
+            return Outcome(item.key, error)
+        except OSError as error:
+            return Outcome(item.key, disk_error(error, str(error.filename or item.key)))
+        in_a_row.clear()
+        return Outcome(item.key, None)
+
+    return many(one, items, at_once=at_once)
 
 
 def many(work: Callable[[T], R], items: Iterable[T], *, at_once: int) -> Iterator[R]:
