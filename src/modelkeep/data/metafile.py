@@ -229,8 +229,8 @@ def _dep(dep: Dep) -> dict[str, Json]:
             "remote": _settings(dep.repo_remote),
         }
         return {"path": dep.path, "repo": {key: value for key, value in repo.items() if value}}
-    whole: dict[str, Json] = {"md5": dep.oid or None, "size": dep.size, "nfiles": dep.nfiles}
-    whole |= {"etag": dep.etag or None, "checksum": dep.checksum or None}
+    whole: dict[str, Json] = {"md5": dep.oid or None, "etag": dep.etag or None, "checksum": dep.checksum or None}
+    whole |= {"size": dep.size, "nfiles": dep.nfiles, "isexec": dep.executable or None}
     whole["hash"] = dep.hash if dep.hash != LEGACY else None
     whole["path"] = dep.path
     return {key: value for key, value in whole.items() if value is not None}
@@ -248,7 +248,7 @@ def _settings(text: str) -> Json:
 _OURS: Final = {
     "": ("desc", "md5", "wdir", "frozen", "deps", "outs"),
     "outs": ("md5", "size", "nfiles", "isexec", "hash", "path", "cache", "persist", "remote", "push"),
-    "deps": ("md5", "size", "nfiles", "etag", "checksum", "hash", "path", "repo"),
+    "deps": ("md5", "etag", "checksum", "size", "nfiles", "isexec", "hash", "path", "repo"),
 }
 
 

@@ -66,6 +66,7 @@ class Dep:
         checksum: the same for stores without etags.
         size: bytes.
         nfiles: how many files a folder has.
+        executable: a single file that may be run.
         hash: as for `Out`.
         repo_url: the git repository; "" when it came from elsewhere.
         repo_rev: the branch or tag asked for, or "".
@@ -80,6 +81,7 @@ class Dep:
     checksum: str = ""
     size: int | None = None
     nfiles: int | None = None
+    executable: bool = False
     hash: str = "md5"
     repo_url: str = ""
     repo_rev: str = ""
@@ -176,6 +178,7 @@ class Reader:
             checksum=self._word(item, "checksum", at),
             size=self._count(item, "size", at),
             nfiles=self._count(item, "nfiles", at),
+            executable=self._flag(item, "isexec", at, False),
             hash=self._hash(item, at),
             repo_url=self._word(repo, "url", inside),
             repo_rev=self._word(repo, "rev", inside),
