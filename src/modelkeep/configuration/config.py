@@ -7,18 +7,18 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar, cast
 
 from modelkeep.configuration.change import Change, Ledger, State
 from modelkeep.configuration.history import Memory
+from modelkeep.configuration.lastgood import LastGood, age
 from modelkeep.configuration.merge import Lists, merge
 from modelkeep.configuration.snapshot import Difference, Explanation, Snapshot, View, seen
 from modelkeep.configuration.source import Source
 from modelkeep.configuration.tree import Mark, Reading, Tree, join, parts, pick
 from modelkeep.configuration.validate import Schema
-from modelkeep.core.errors import BadInput, Error, Missing
+from modelkeep.core.errors import BadInput, Error, Missing, Unreachable
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -45,6 +45,7 @@ class Config(Generic[T]):
         strict: refuse keys that the schema does not have.
         secrets: further keys whose values are never shown.
         ledger: who keeps the history.
+        last_good: where the last good copy of each live source is kept, for starts while it is away.
 
     Raises:
         BadInput: the configuration is wrong; every complaint has its place.
@@ -60,6 +61,7 @@ class Config(Generic[T]):
         strict: bool = True,
         secrets: Sequence[str] = (),
         ledger: Ledger | None = None,
+        last_good: LastGood | None = None,
     ) -> None:
         self.sources: Final = tuple(sources)
         self._schema = schema
@@ -72,10 +74,15 @@ class Config(Generic[T]):
         self._set: Reading | None = None
         self._kept: dict[str, Snapshot[T]] = {}
         self._held_back: tuple[str, ...] | None = None
-        self._readings = tuple(source.read() for source in self.sources)
+        self._last_good = last_good
+        self._absent: list[tuple[str, str]] = []
+        self._readings = tuple(self._first(source) for source in self.sources)
         self._current = self._built(self._readings, 1)
         self._keep(self._current)
+        self._save()
         self._tell("applied", self._current, ", ".join(source.name for source in self.sources))
+        for name, error in self._absent:
+            self.note("unreachable", name, error)
 
     # reading
 
@@ -169,6 +176,7 @@ class Config(Generic[T]):
                 self._tell("rejected", self._current, ", ".join(changed), author, reason, error=error.message)
                 raise
             self._readings, self._held_back = tuple(readings), None
+            self._save()
             return self._swap(fresh, ", ".join(changed), author, reason, state)
 
     def set(self, values: Mapping[str, object], *, author: str = "", reason: str = "") -> Change | None:
@@ -240,11 +248,16 @@ class Config(Generic[T]):
         self._listeners[ticket] = (key, listener)
         return lambda: void(self._listeners.pop(ticket, None))
 
-    def watch(self, *, poll_s: float = 10.0, last_good: Path | None = None) -> Watch:
+    def watch(self) -> Watch:
         """Starts to follow the live sources in the background; see `live.Watch`."""
         from modelkeep.configuration.live import Watch
 
-        return Watch(self, poll_s=poll_s, last_good=last_good)
+        return Watch(self)
+
+    @property
+    def readings(self) -> tuple[Reading, ...]:
+        """What each source said when it was last applied."""
+        return self._readings
 
     def history(self, limit: int = 100) -> Sequence[Change]:
         """Gives what was applied, refused and rolled back, newest first."""
@@ -271,6 +284,23 @@ class Config(Generic[T]):
         return f"Config({self._current.masked!r})"
 
     # making
+
+    def _first(self, source: Source) -> Reading:
+        """Reads a source; when it is away, its last good copy holds, and the history says so."""
+        try:
+            return source.read()
+        except Unreachable as error:
+            kept = self._last_good.load(source.name) if self._last_good is not None and source.live else None
+            if kept is None:
+                raise
+            self._absent.append((source.name, f"{error.message}; a copy of {age(kept)} ago holds"))
+            return kept
+
+    def _save(self) -> None:
+        if self._last_good is not None:
+            for source, reading in zip(self.sources, self._readings, strict=True):
+                if source.live:
+                    self._last_good.save(source.name, reading)
 
     def _built(self, readings: Sequence[Reading], number: int) -> Snapshot[T]:
         first = [self._schema.defaults()] if self._schema is not None else []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from modelkeep.core.errors import BadInput
@@ -29,6 +30,7 @@ def config(  # type: ignore[overload-overlap]  # a class is a schema, anything e
     strict: bool = True,
     secrets: Sequence[str] = (),
     ledger: Ledger | None = None,
+    last_good: Path | str | None = None,
 ) -> Config[T]: ...
 @overload
 def config(
@@ -39,6 +41,7 @@ def config(
     strict: bool = True,
     secrets: Sequence[str] = (),
     ledger: Ledger | None = None,
+    last_good: Path | str | None = None,
 ) -> Config[View]: ...
 def config(
     *given: object,
@@ -48,6 +51,7 @@ def config(
     strict: bool = True,
     secrets: Sequence[str] = (),
     ledger: Ledger | None = None,
+    last_good: Path | str | None = None,
 ) -> Config[Any]:
     """Gives the configuration that sources make together, typed by a schema.
 
@@ -60,6 +64,8 @@ def config(
         strict: refuse keys that the schema does not have.
         secrets: further keys whose values are never shown.
         ledger: who keeps the history; the process itself when None.
+        last_good: a folder for the last good copy of each live source, for starts while it is away; the copies are
+            encrypted with MODELKEEP_SECRET_KEY, and none is kept without it.
 
     Raises:
         BadInput: the configuration is wrong; every complaint has its place.
@@ -81,7 +87,7 @@ def config(
         ) from None
     schema: Schema[Any] | None = Schema(given[0]) if given and isinstance(given[0], type) else None
     rest = given[1:] if schema is not None else given
-    sources = [source for one in rest for source in open_sources(one)]
+    sources = [source for one in rest for source in open_sources(one, prefix=env or "")]
     if env is not None:
         from modelkeep.configuration.sources.environment import Environment
 
@@ -90,4 +96,9 @@ def config(
         from modelkeep.configuration.sources.dotlist import Dotlist
 
         sources.append(Dotlist(sys.argv[1:] if cli is True else cli, loose=cli is True))
-    return Config(sources, schema=schema, lists=lists, strict=strict, secrets=secrets, ledger=ledger)
+    kept = None
+    if last_good is not None:
+        from modelkeep.configuration.lastgood import LastGood
+
+        kept = LastGood.open(Path(last_good))
+    return Config(sources, schema=schema, lists=lists, strict=strict, secrets=secrets, ledger=ledger, last_good=kept)

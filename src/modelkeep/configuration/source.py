@@ -119,12 +119,13 @@ class Optional:
         self.source.close()
 
 
-def open_sources(given: object) -> list[Source]:
+def open_sources(given: object, *, prefix: str = "") -> list[Source]:
     """Gives the sources that a text or an object stands for; a pattern stands for several, in the order of their names.
 
     Args:
         given: a path or a pattern (`conf/*.yaml`), an address (`consul://127.0.0.1:8500/app`), a mapping, a dataclass,
             a Pydantic or OmegaConf object, or a source. `optional:` before a text lets it be absent.
+        prefix: how the variables in `.env` files begin, as those of the environment do.
 
     Raises:
         BadInput: nobody knows this kind of text.
@@ -137,13 +138,13 @@ def open_sources(given: object) -> list[Source]:
     text = str(given)
     if text.startswith(_OPTIONAL):
         try:
-            return [Optional(source) for source in open_sources(text.removeprefix(_OPTIONAL))]
+            return [Optional(source) for source in open_sources(text.removeprefix(_OPTIONAL), prefix=prefix)]
         except Missing:
             return []
     scheme = _SCHEME.match(text)
     if scheme and not Path(text).exists():
         return [_addressed(scheme[1].lower(), text)]
-    return [_file(path) for path in _paths(text)]
+    return [_file(path, prefix) for path in _paths(text)]
 
 
 def _paths(text: str) -> list[str]:
@@ -157,7 +158,7 @@ def _paths(text: str) -> list[str]:
 
 def _addressed(scheme: str, text: str) -> Source:
     if scheme == "file":
-        return _file(re.sub(r"^file:(//)?", "", text))
+        return _file(re.sub(r"^file:(//)?", "", text), "")
     plugin = _SCHEMES.get(scheme, scheme)
     if plugin not in KIND.names():
         known = ", ".join(sorted(_SCHEMES))
@@ -165,12 +166,15 @@ def _addressed(scheme: str, text: str) -> Source:
     return _made(plugin, text)
 
 
-def _file(text: str) -> Source:
-    path = Path(text)
+def _file(text: str, prefix: str) -> Source:
+    name, _, options = text.partition("?")
+    path = Path(name)
     plugin = _SUFFIXES.get(path.suffix.lower(), "dotenv" if path.name.startswith(".env") else "")
     if not plugin:
         known = ", ".join(sorted(_SUFFIXES))
         raise BadInput(f"{text}: cannot tell the format by its name", hint=f"Known endings: {known}.")
+    if plugin == "dotenv" and prefix and "prefix=" not in options:
+        text = f"{name}?{options}&prefix={prefix}"
     return _made(plugin, text)
 
 

@@ -1,0 +1,53 @@
+"""`.env` files: variables in a file, named as those of the environment."""
+
+from __future__ import annotations
+
+import io
+from typing import ClassVar
+
+from dotenv import dotenv_values
+from dotenv.parser import parse_stream
+
+from modelkeep.configuration.file import File
+from modelkeep.configuration.scalars import assign, scalar
+from modelkeep.configuration.source import Source
+from modelkeep.configuration.tree import Mark, Reading, Tree
+from modelkeep.core.errors import BadInput
+
+
+class Dotenv(File):
+    """A `.env` file: `APP_DB__POOL=8` is `db.pool` with the prefix `APP_`, which is that of `env=` unless given.
+
+    `${NAME}` takes the value of a line above or of the environment; in single quotes nothing is replaced.
+    """
+
+    suffixes: ClassVar[tuple[str, ...]] = (".env",)
+    options: ClassVar[tuple[str, ...]] = ("prefix",)
+
+    def parse(self, text: str) -> Reading:
+        tree: Tree = {}
+        marks: dict[str, Mark] = {}
+        texts: dict[str, str] = {}
+        prefix = self.given.get("prefix", "")
+        values = dotenv_values(stream=io.StringIO(text))
+        for binding in parse_stream(io.StringIO(text)):
+            line = binding.original.line
+            if binding.error:
+                raise BadInput(
+                    f"{self.name}:{line}: not NAME=value", hint="Quote values that have quotes or several lines."
+                )
+            if binding.key is None or not binding.key.startswith(prefix):
+                continue
+            mark = Mark(self.name, line)
+            key = ".".join(part.lower() for part in binding.key[len(prefix) :].split("__") if part)
+            value = values.get(binding.key)
+            if not key:
+                continue
+            assign(tree, key, None if value is None else scalar(value, mark), mark)
+            marks[key] = mark
+            if value is not None:
+                texts[key] = value
+        return Reading(tree, marks, texts=texts)
+
+
+plugin: type[Source] = Dotenv
