@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from modelkeep.cli.extra import need
@@ -43,7 +45,7 @@ def add(
 
     repo = Repository.find()
     with shown() as progress:
-        paths = matching(targets) if is_glob else list(targets)
+        paths: list[str | Path] = [*matching(targets)] if is_glob else [*targets]
         if out is not None:
             paths = [brought(repo, paths, out, force=force, progress=progress)]
         added = work(
@@ -63,7 +65,7 @@ def add(
     elif added.files and not quiet and not added.staged and repo.git is not None:
         names = " ".join(_quoted(repo.shown(repo.root / name)) for name in added.files)
         click.echo(f"\nTo track the changes with git, run:\n\n\tgit add {names}\n", err=True)
-        click.echo("To enable auto staging, run:\n\n\tmodelkeep config core.autostage true", err=True)
+        click.echo("--to-git does that; autostage = true under [core] in .dvc/config does it always.", err=True)
 
 
 def _quoted(name: str) -> str:

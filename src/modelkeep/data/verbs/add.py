@@ -106,7 +106,7 @@ def add(
         Busy: the disk is full.
     """
     how = _How(store, relink, chunked, force, progress)
-    places = list(dict.fromkeys(_checked(repo, path) for path in paths))
+    places = list(dict.fromkeys(checked(repo, path) for path in paths))
     plans = _plan(repo, places, force)
     while True:
         locked = [one.path if one is not None else path for path, one in plans.items()]
@@ -131,7 +131,7 @@ def add_inside(
     return _inside(repo, one, _How(store=True, relink=relink, chunked=False, force=False, progress=progress))
 
 
-def _checked(repo: Repository, path: str | Path) -> Path:
+def checked(repo: Repository, path: str | Path) -> Path:
     """Gives a path that may be tracked, absolute.
 
     Raises:
@@ -383,7 +383,7 @@ def matching(patterns: Sequence[str]) -> list[str]:
 
     found: list[str] = []
     for pattern in patterns:
-        names = sorted(glob(pattern, recursive=True, include_hidden=False))
+        names = sorted(glob(pattern, recursive=True))  # noqa: PTH207
         names = [name for name in names if not name.endswith((metafile.SUFFIX, metafile.SUFFIX + side.SUFFIX))]
         if not names:
             raise Missing(f"{pattern}: matches nothing", hint="Quote the pattern so that the shell leaves it alone.")
@@ -408,7 +408,7 @@ def brought(
     source, place = Path(sources[0]), Path(out)
     if place.is_dir() or str(out).endswith("/"):
         place /= source.name
-    target = _checked(repo, place)
+    target = checked(repo, place)
     if not source.exists():
         raise _nothing(repo, source)
     if os.path.lexists(target) and not force:
