@@ -308,7 +308,7 @@ class Config(Generic[T]):
         layers = [*first, *readings, *last]
         merged = merge(layers, base=self._schema.base if self._schema else None, lists=self._lists)
         tree = merged.resolved()
-        keys = frozenset({*merged.secret_keys, *self._secrets})
+        keys = frozenset({*merged.secret_keys, *self._secrets}).union(*(layer.secrets for layer in layers))
         value = cast("T", View(tree))
         if self._schema is not None:
             keys |= self._schema.secret_keys()

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import glob
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, Protocol, cast, runtime_checkable
 
-from modelkeep.configuration.tree import Reading
+from modelkeep.configuration.tree import Node, Reading
 from modelkeep.core.errors import BadInput, Missing
 from modelkeep.core.kinds import Kind
 
@@ -49,6 +49,18 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Lets go of connections; a blocked `watch` returns soon."""
+
+
+@runtime_checkable
+class Writable(Protocol):
+    """A source that can also be written, with a history of its own."""
+
+    def write(self, values: Mapping[str, Node], *, author: str = "", reason: str = "") -> None:
+        """Sets dotted keys; a value of None takes the key away.
+
+        Raises:
+            Denied, Unreachable: as `Source.read`.
+        """
 
 
 KIND: Final = Kind[Source]("modelkeep.configuration.sources")

@@ -43,6 +43,7 @@ class Reading:
         native: an object that OmegaConf takes better than the tree (a config with types and flags).
         texts: dotted key → what was written, where text (`007`) was read as something else (7): a schema that wants
             text gets what was written.
+        secrets: keys that the source itself calls secret; what lies below them is, too.
     """
 
     tree: Tree
@@ -52,6 +53,7 @@ class Reading:
     origin: Mark = field(default=Mark("an object"))
     native: object = None
     texts: Mapping[str, str] = field(default_factory=dict)
+    secrets: frozenset[str] = frozenset()
 
     def mark(self, key: str) -> Mark:
         """The place of a key: its own, or that of the nearest key above it.
