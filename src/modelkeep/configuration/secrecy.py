@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
 from typing import Final
 
-from modelkeep.configuration.tree import Mark, join
+from modelkeep.configuration.tree import Mark, above, join
 from modelkeep.core.secret import PREFIX, Secret, resolve
 
 MASK: Final = "***"
@@ -42,6 +42,19 @@ def is_secret(key: str, extra: Sequence[str] = ()) -> bool:
         return True
     words = [word.lower() for word in _SPLIT.split(key.rpartition(".")[2]) if word]
     return not _WORDS.isdisjoint(words) or any(pair in _PAIRS for pair in pairwise(words))
+
+
+def is_hidden(key: str, keys: Collection[str] = ()) -> bool:
+    """Says whether a value is not to be shown: its key, or one above it, is among the keys or named like a secret.
+
+    >>> is_hidden("credentials.user"), is_hidden("db.pool", {"db"}), is_hidden("db.pool")
+    (True, True, False)
+    """
+    while key:
+        if key in keys or is_secret(key):
+            return True
+        key = above(key)
+    return False
 
 
 def reference(text: str) -> str:
@@ -89,7 +102,7 @@ def mask_tree(node: object, keys: Collection[str], values: Collection[str] = (),
         return {name: mask_tree(value, keys, values, join(key, str(name))) for name, value in node.items()}
     if isinstance(node, list | tuple):
         return [mask_tree(value, keys, values, join(key, place)) for place, value in enumerate(node)]
-    if node is not None and not isinstance(node, bool) and key and (key in keys or is_secret(key)):
+    if node is not None and not isinstance(node, bool) and is_hidden(key, keys):
         return MASK
     return mask_text(node, values) if isinstance(node, str) else node
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
-from modelkeep.configuration.secrecy import is_secret, mask_tree, secret_mark
+from modelkeep.configuration.secrecy import is_hidden, mask_tree, secret_mark
 from modelkeep.configuration.tree import Mark, Node, Scalar, Tree, leaves, parts, pick
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class Snapshot(Generic[T]):
         return frozenset(
             str(value)
             for key, value in leaves(self._tree)
-            if value is not None and not isinstance(value, bool) and (key in self.secret_keys or is_secret(key))
+            if value is not None and not isinstance(value, bool) and is_hidden(key, self.secret_keys)
         )
 
     @cached_property
@@ -124,7 +124,7 @@ class Snapshot(Generic[T]):
             KeyError: there is no such key.
         """
         value = pick(self.masked, parts(key))
-        hidden = key in self.secret_keys or is_secret(key)
+        hidden = is_hidden(key, self.secret_keys)
         history = tuple(
             (str(secret_mark(step.mark)), mask_tree({"": step.value}, (), self._values)[""])  # type: ignore[index]
             if not hidden
@@ -154,9 +154,7 @@ def _shown(snapshot: Snapshot[T]) -> Iterator[tuple[str, tuple[Scalar, str]]]:
     """Every key with its masked value and a digest of the real one: a changed secret is a change, too."""
     masked = dict(leaves(snapshot.masked))
     for key, value in leaves(snapshot._tree):
-        digest = (
-            hashlib.sha256(repr(value).encode()).hexdigest() if key in snapshot.secret_keys or is_secret(key) else ""
-        )
+        digest = hashlib.sha256(repr(value).encode()).hexdigest() if is_hidden(key, snapshot.secret_keys) else ""
         yield key, (masked.get(key), digest or repr(value))
 
 

@@ -15,7 +15,7 @@ from typing import Final, Generic, TypeVar, cast
 import pydantic
 from pydantic import BaseModel, SecretBytes, SecretStr, TypeAdapter
 
-from modelkeep.configuration.secrecy import MASK, is_secret, mask_text
+from modelkeep.configuration.secrecy import MASK, is_hidden, mask_text
 from modelkeep.configuration.tree import Mark, Reading, Tree, join, pick
 from modelkeep.core.errors import BadInput
 
@@ -170,7 +170,7 @@ def _complaint(problem: ErrorDetails, tree: Tree, mark: Callable[[str], Mark], h
         return f"{where}a value is missing"
     if isinstance(value, Mapping):
         return f"{where}{problem['msg']}"
-    shown = MASK if key in hidden or is_secret(key) else mask_text(repr(value), ())
+    shown = MASK if is_hidden(key, hidden) else mask_text(repr(value), ())
     return f"{where}{problem['msg']}, value {shown if len(shown) <= _LONG else shown[:_LONG] + '…'}"
 
 
