@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, NamedTuple, Protocol
+
+Stamp = tuple[int, int, int, int]
+"""Inode, size, mtime_ns, ctime_ns of a workspace file as its bytes were hashed."""
 
 
 class Digest(NamedTuple):
@@ -29,6 +34,50 @@ class Bad(NamedTuple):
 
     oid: str
     reason: str
+
+
+class Taking(NamedTuple):
+    """A workspace file that becomes an object.
+
+    Args:
+        oid: its name.
+        path: where it is.
+        digest: what hashing it found.
+        stamp: inode, size, mtime_ns and ctime_ns as it was hashed; then a file that is linked is not read again.
+    """
+
+    oid: str
+    path: Path
+    digest: Digest | None = None
+    stamp: Stamp | None = None
+
+
+class Placing(NamedTuple):
+    """An object that becomes a workspace file; `legacy`: it lies where DVC before 3.0 put it."""
+
+    oid: str
+    path: Path
+    executable: bool = False
+    legacy: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placed:
+    """What became of objects that were to be placed.
+
+    Args:
+        files: how many workspace files were made.
+        size: their bytes.
+        bad: objects that were not sound; they are in quarantine and were not placed.
+        missing: objects that are not in the cache.
+        kind: how files were made; executables and empty files are copies all the same.
+    """
+
+    files: int
+    size: int
+    bad: tuple[Bad, ...] = ()
+    missing: tuple[str, ...] = ()
+    kind: str = "copy"
 
 
 class Step(Protocol):

@@ -3,9 +3,10 @@
 An object is named by its md5, but md5 is slow and reading everything on every use is slower. So what was verified once
 is written down with the file's stamp; as long as the stamp is the same, nobody wrote to the file since.
 
-A shard is a file of records of one size, one shard for each first byte of the name: `<cache>/modelkeep/known/ab`. Records
+A shard is a file of records of one size, one shard for each first byte of the name: `<cache>/modelkeep/known/ab`. They
 are only ever appended, the newest wins. A record that a crash cut short is cut away by the next writer. Losing a shard
-loses nothing but time: the objects are verified again.
+loses nothing but time: the objects are verified again. A record says nothing by itself that anybody would believe: an
+object is reported as bad only when its md5 says so.
 """
 
 from __future__ import annotations
@@ -13,15 +14,16 @@ from __future__ import annotations
 import fcntl
 import os
 import struct
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
-_RECORD: Final = struct.Struct("<16sBxxxxxxxqqq32s")
+_RECORD: Final = struct.Struct("<17s56s7x")
+_STAMP: Final = struct.Struct("<QqQ")
 _STALE: Final = 4
-"""A shard is written anew when it holds this many times more records than names."""
-_FEW: Final = 64
+"""A shard is written anew when it holds this many times more records than objects."""
+_LEAST: Final = 64
+_NO_BLAKE3: Final = bytes(32)
 
 
 class Stamp(NamedTuple):
@@ -41,7 +43,7 @@ class Sound(NamedTuple):
     """An object was sound when its file looked like this; `blake3` is 32 bytes, or empty when nobody computed it."""
 
     stamp: Stamp
-    blake3: bytes
+    blake3: bytes = b""
 
 
 class Known:
@@ -49,73 +51,118 @@ class Known:
 
     Args:
         folder: where the shards are; made by the first write.
+        file_mode: of a new shard, less the umask.
 
     >>> import tempfile
     >>> known = Known(Path(tempfile.mkdtemp()))
-    >>> known.remember({"d41d8cd98f00b204e9800998ecf8427e": Sound(Stamp(0, 1, 2), b"")})
+    >>> known.remember({"d41d8cd98f00b204e9800998ecf8427e": Sound(Stamp(0, 1, 2))})
     >>> known.of("d41d8cd98f00b204e9800998ecf8427e").stamp
     Stamp(size=0, mtime_ns=1, inode=2)
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = os.fspath(folder)
-        self._shards: dict[str, dict[bytes, Sound]] = {}
+    def __init__(self, folder: Path, *, file_mode: int = 0o666) -> None:
+        self._folder: Final = os.fspath(folder)
+        self._mode: Final = file_mode
+        self._shards: Final[dict[str, dict[bytes, bytes]]] = {}
+        self._stale: Final[set[str]] = set()
 
     def of(self, oid: str, *, legacy: bool = False) -> Sound | None:
         """What is known of an object, if anything is; the caller compares the stamp."""
-        return self._shard(oid[:2]).get(_key(oid, legacy))
+        data = self._shard(oid[:2]).get(_key(oid, legacy))
+        if data is None:
+            return None
+        blake3 = data[24:]
+        return Sound(Stamp(*_STAMP.unpack(data[:24])), b"" if blake3 == _NO_BLAKE3 else blake3)
+
+    def fits(self, oid: str, stat: os.stat_result, *, legacy: bool = False) -> bool:
+        """Whether an object was verified when its file looked as it does now."""
+        data = self._shard(oid[:2]).get(_key(oid, legacy))
+        return data is not None and data[:24] == _STAMP.pack(stat.st_size, stat.st_mtime_ns, stat.st_ino)
 
     def remember(self, found: Mapping[str, Sound], *, legacy: bool = False) -> None:
         """Writes down that these objects are sound; a disk that is full or read-only is no error here."""
         shards: dict[str, list[bytes]] = {}
-        for oid, sound in found.items():
-            key = _key(oid, legacy)
-            self._shard(oid[:2])[key] = sound
-            record = _RECORD.pack(key[:16], key[16], *sound.stamp, sound.blake3)
-            shards.setdefault(oid[:2], []).append(record)
+        for oid, (stamp, blake3) in found.items():
+            key, data = _key(oid, legacy), _STAMP.pack(*stamp) + (blake3 or _NO_BLAKE3)
+            self._shard(oid[:2])[key] = data
+            shards.setdefault(oid[:2], []).append(_RECORD.pack(key, data))
         try:
-            Path(self._folder).mkdir(parents=True, exist_ok=True)
+            if shards and not os.path.isdir(self._folder):
+                os.makedirs(self._folder, exist_ok=True)
             for name, records in shards.items():
                 self._append(name, records)
         except OSError:
-            return
+            return  # what is not written down is verified again, which costs time and nothing else
 
-    def _shard(self, name: str) -> dict[bytes, Sound]:
+    def _shard(self, name: str) -> dict[bytes, bytes]:
         shard = self._shards.get(name)
         if shard is None:
-            try:
-                fd = os.open(f"{self._folder}/{name}", os.O_RDONLY | os.O_CLOEXEC)
-            except OSError:
-                data = b""
-            else:
-                with _closing(fd):
-                    data = os.read(fd, os.fstat(fd).st_size)
-            shard = self._shards[name] = dict(_records(data))
+            shard = self._shards[name] = self._load(name)
         return shard
 
-    def _append(self, name: str, records: list[bytes]) -> None:
-        fd = os.open(f"{self._folder}/{name}", os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
-        with _closing(fd):
-            fcntl.flock(fd, fcntl.LOCK_EX)
+    def _load(self, name: str) -> dict[bytes, bytes]:
+        try:
+            fd = os.open(f"{self._folder}/{name}", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return {}
+        try:
+            data = _all(fd)
+        except OSError:
+            return {}
+        finally:
+            os.close(fd)
+        shard = _parsed(data)
+        if len(data) > _RECORD.size * max(_LEAST, _STALE * len(shard)):
+            self._stale.add(name)
+        return shard
+
+    def _append(self, name: str, records: Iterable[bytes]) -> None:
+        fd = self._locked(f"{self._folder}/{name}")
+        try:
+            if name in self._stale:
+                self._stale.discard(name)
+                self._compact(name, _parsed(_all(fd)) | dict(map(_RECORD.unpack, records)))
+                return
             size = os.fstat(fd).st_size
             if torn := size % _RECORD.size:
                 os.ftruncate(fd, size - torn)
             os.write(fd, b"".join(records))
+        finally:
+            os.close(fd)
+
+    def _locked(self, path: str) -> int:
+        while True:
+            fresh = not os.path.exists(path)
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, self._mode)
+            try:
+                if fresh and self._mode & 0o002 == 0:
+                    os.fchmod(fd, self._mode)
+                fcntl.flock(fd, fcntl.LOCK_EX)
+                if os.fstat(fd).st_nlink:
+                    return fd
+            except BaseException:
+                os.close(fd)
+                raise
+            os.close(fd)  # somebody has written the shard anew meanwhile
+
+    def _compact(self, name: str, shard: Mapping[bytes, bytes]) -> None:
+        path, fresh = f"{self._folder}/{name}", f"{self._folder}/{name}.{os.getpid()}"
+        with open(fresh, "wb") as file:
+            file.write(b"".join(_RECORD.pack(key, data) for key, data in shard.items()))
+        os.chmod(fresh, os.stat(path).st_mode & 0o777)
+        os.replace(fresh, path)
 
 
 def _key(oid: str, legacy: bool) -> bytes:
-    return bytes.fromhex(oid[:32]) + (b"\1" if oid[32:] else b"\0" if not legacy else b"\2")
+    return bytes.fromhex(oid[:32]) + bytes((bool(oid[32:]) | legacy << 1,))
 
 
-def _records(data: bytes) -> Iterator[tuple[bytes, Sound]]:
-    whole = len(data) - len(data) % _RECORD.size
-    for md5, kind, size, mtime_ns, inode, blake3 in _RECORD.iter_unpack(memoryview(data)[:whole]):
-        yield md5 + bytes((kind,)), Sound(Stamp(size, mtime_ns, inode), blake3 if any(blake3) else b"")
+def _parsed(data: bytes) -> dict[bytes, bytes]:
+    return dict(_RECORD.iter_unpack(data[: len(data) - len(data) % _RECORD.size]))
 
 
-@contextmanager
-def _closing(fd: int) -> Iterator[int]:
-    try:
-        yield fd
-    finally:
-        os.close(fd)
+def _all(fd: int) -> bytes:
+    pieces = []
+    while data := os.read(fd, 1 << 20):
+        pieces.append(data)
+    return b"".join(pieces)

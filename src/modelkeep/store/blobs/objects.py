@@ -1,72 +1,39 @@
-"""The cache: content-addressed files in DVC's layout, verified before they are used."""
+"""The cache: content-addressed files in DVC's layout, verified before they are used.
+
+    <cache>/files/md5/ab/cdef…        objects, mode 0444; folders of files have `.dir` behind the name
+    <cache>/ab/cdef…                  those of DVC before 3.0
+    <cache>/modelkeep/…               what DVC knows nothing of: incoming, known, quarantine, trash
+
+Any number of processes may use a cache at once, DVC among them: an object appears whole or not at all, and whoever needs
+one that is not sound takes it out of use before anybody copies it.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import os
+import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Final
 
-from modelkeep.core.errors import BadInput, Busy, Conflict, Corrupt, Denied, Missing
-from modelkeep.store.blobs.digest import SILENT, Bad, Digest, Step
-from modelkeep.store.blobs.hashed import copy_hashed, dos2unix_md5, file_digest
-from modelkeep.store.blobs.known import Known, Sound, stamp_of
-from modelkeep.store.blobs.links import KINDS, Kind, make
-from modelkeep.store.blobs.publish import Incoming
+from modelkeep.core.errors import BadInput, Corrupt, Denied, Missing
+from modelkeep.store.blobs.digest import SILENT, Bad, Digest, Placed, Placing, Stamp, Step, Taking
+from modelkeep.store.blobs.known import Known, Sound
+from modelkeep.store.blobs.known import Stamp as ObjectStamp
+from modelkeep.store.blobs.refusal import told
+
+if TYPE_CHECKING:
+    from modelkeep.store.blobs.checking import Checking
+    from modelkeep.store.blobs.publish import Incoming
+    from modelkeep.store.blobs.taking import Keep
 
 __all__ = ["Bad", "Blobs", "Digest", "Placed", "Placing", "Stamp", "Taking"]
 
-Stamp = tuple[int, int, int, int]
-"""Inode, size, mtime_ns, ctime_ns of a workspace file as its bytes were hashed."""
-_HEX: Final = frozenset("0123456789abcdef")
-_FEW: Final = 64
-
-
-class Taking(NamedTuple):
-    """A workspace file that becomes an object.
-
-    Args:
-        oid: its name.
-        path: where it is.
-        digest: what hashing it found.
-        stamp: inode, size, mtime_ns and ctime_ns as it was hashed; then a file that is linked is not read again.
-    """
-
-    oid: str
-    path: Path
-    digest: Digest | None = None
-    stamp: Stamp | None = None
-
-
-class Placing(NamedTuple):
-    """An object that becomes a workspace file."""
-
-    oid: str
-    path: Path
-    executable: bool = False
-    legacy: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Placed:
-    """What became of objects that were to be placed.
-
-    Args:
-        files: how many workspace files were made.
-        size: their bytes.
-        bad: objects that were not sound; they are in quarantine and were not placed.
-        missing: objects that are not in the cache.
-        kind: how files were made; copies are also made where another kind cannot be (executables).
-    """
-
-    files: int
-    size: int
-    bad: tuple[Bad, ...] = ()
-    missing: tuple[str, ...] = ()
-    kind: Kind = "copy"
+_NAME: Final = re.compile(r"[0-9a-f]{32}(\.dir)?", re.ASCII)
+_PREFIX: Final = re.compile(r"[0-9a-f]{2}", re.ASCII)
+_FEW: Final = 4
+"""So many objects in one folder are asked for singly."""
 
 
 class Blobs:
@@ -75,21 +42,27 @@ class Blobs:
     Args:
         folder: the cache's root, DVC's `cache.dir`; nothing is made there before the first write.
         link_types: kinds of link in order of preference, DVC's `cache.type`.
-        shared: folders and files may be written by the group, DVC's `cache.shared = group`.
+        shared: folders may be written by the group, DVC's `cache.shared = group`.
+
+    >>> import tempfile
+    >>> blobs = Blobs(Path(tempfile.mkdtemp()))
+    >>> blobs.put(b"[]", suffix=".dir")
+    'd751713988987e9331980363e24189ce.dir'
+    >>> blobs.read("d751713988987e9331980363e24189ce.dir")
+    b'[]'
     """
 
     def __init__(self, folder: Path, *, link_types: Sequence[str] = ("reflink", "copy"), shared: bool = False) -> None:
-        self.folder: Final = folder
+        self.folder: Final = Path(folder)
         self.link_types: Final = tuple(link_types)
         self.shared: Final = shared
-        self.object_mode: Final = 0o444
-        self._new = os.fspath(folder / "files" / "md5")
-        self._old = os.fspath(folder)
+        self._new: Final = os.fspath(self.folder / "files" / "md5")
+        self._old: Final = os.fspath(self.folder)
 
     @cached_property
     def known(self) -> Known:
         """What was verified before."""
-        return Known(self.folder / "modelkeep" / "known")
+        return Known(self.folder / "modelkeep" / "known", file_mode=0o664 if self.shared else 0o666)
 
     def path(self, oid: str, *, legacy: bool = False) -> Path:
         """Where an object is or would be.
@@ -97,29 +70,49 @@ class Blobs:
         Raises:
             BadInput: this is no object's name.
         """
-        if len(oid) < 32 or not _HEX.issuperset(oid[:32]) or oid[32:] not in {"", ".dir"}:
+        self.check_name(oid)
+        return Path(self.place_of(oid, legacy=legacy))
+
+    def place_of(self, oid: str, *, legacy: bool = False) -> str:
+        """The same for a name that is known to be one."""
+        return f"{self._old if legacy else self._new}/{oid[:2]}/{oid[2:]}"
+
+    def check_name(self, oid: str) -> None:
+        """Refuses what is no object's name, and so no path either.
+
+        Raises:
+            BadInput: it is none.
+        """
+        if not _NAME.fullmatch(oid):
             raise BadInput(
-                f"{oid!r} is no md5", hint="An object's name is 32 hex digits, `.dir` behind them for folders."
+                f"{oid[:80]!r} is not the md5 of anything", hint="It has 32 hex digits, for a folder `.dir` too."
             )
-        return Path(f"{self._old if legacy else self._new}/{oid[:2]}/{oid[2:]}")
 
     def has(self, oid: str, *, legacy: bool = False) -> bool:
         """Whether an object is in the cache; this says nothing of its bytes."""
-        return self.path(oid, legacy=legacy).is_file()
+        return os.path.isfile(self.path(oid, legacy=legacy))
 
     def missing(self, oids: Collection[str], *, legacy: bool = False) -> set[str]:
-        """Those that are not in the cache; many are asked by listing folders."""
+        """Those that are not in the cache; where many are asked for, folders are listed.
+
+        Raises:
+            BadInput: one is no object's name.
+            Denied: the cache may not be read.
+        """
         prefixes: dict[str, list[str]] = {}
         for oid in set(oids):
             prefixes.setdefault(oid[:2], []).append(oid)
         absent: set[str] = set()
         root = self._old if legacy else self._new
-        for prefix, names in prefixes.items():
-            try:
-                present = set(os.listdir(f"{root}/{prefix}"))
-            except FileNotFoundError:
-                present = set()
-            absent.update(oid for oid in names if oid[2:] not in present)
+        with told(root):
+            for prefix, names in prefixes.items():
+                if len(names) <= _FEW:
+                    absent.update(oid for oid in names if not self.has(oid, legacy=legacy))
+                    continue
+                present = set(_names(f"{root}/{prefix}"))
+                absent.update([oid for oid in names if oid[2:] not in present])
+        for oid in absent:
+            self.check_name(oid)
         return absent
 
     def read(self, oid: str, *, legacy: bool = False) -> bytes:
@@ -129,13 +122,17 @@ class Blobs:
             Missing: it is not in the cache.
             Corrupt: its bytes are not what its name says; it is in quarantine now.
         """
+        from modelkeep.store.blobs.checking import judged
+
         try:
             data = self.path(oid, legacy=legacy).read_bytes()
         except FileNotFoundError:
             raise Missing(f"{oid} is not in the cache {self.folder}", hint="Run `modelkeep fetch`.") from None
-        if hashlib.md5(data, usedforsecurity=False).hexdigest() != oid[:32]:
-            kept = self.quarantine(oid, "its bytes have another md5", legacy=legacy)
-            raise Corrupt(f"{oid} in the cache is not what it was; moved to {kept}", hint="Run `modelkeep fetch`.")
+        except PermissionError as error:
+            raise Denied(f"{error.filename}: {error.strerror}", hint="See who owns it and with which mode.") from error
+        if problem := judged(oid, data, legacy=legacy):
+            kept = self.quarantine(oid, problem, legacy=legacy)
+            raise Corrupt(f"{oid} is corrupt: {problem}; it is at {kept} now", hint="Run `modelkeep fetch`.")
         return data
 
     def put(self, data: bytes, *, suffix: str = "") -> str:
@@ -149,73 +146,82 @@ class Blobs:
             Busy: the disk is full.
             Denied: the cache is read-only.
         """
-        oid = hashlib.md5(data, usedforsecurity=False).hexdigest() + suffix
-        if not self.has(oid):
-            with self.incoming() as incoming:
-                path = incoming.path(oid)
-                path.write_bytes(data)
-                incoming.publish([(oid, path)])
+        from modelkeep.store.blobs.hashed import md5_of
+        from modelkeep.store.blobs.publish import write_object
+
+        oid = md5_of(data) + suffix
+        if self.has(oid) and not self.verified([oid]):
+            return oid
+        with self.incoming(resume=False) as incoming, told(self.folder):
+            fresh = incoming.fresh()
+            self.make_folder(fresh / oid[:2])
+            stamp = write_object(f"{fresh}/{oid[:2]}/{oid[2:]}", data)
+            incoming.publish_whole(fresh, {oid: Sound(stamp)})
         return oid
 
-    def ingest(
-        self, paths: Sequence[Path], *, keep: Literal["copy", "link"] = "copy", step: Step = SILENT
-    ) -> list[Digest]:
+    def ingest(self, paths: Sequence[Path], *, keep: Keep = "copy", step: Step = SILENT) -> list[Digest]:
         """Workspace files become objects in one pass: read once, hashed and written; gives their digests in order.
+
+        Args:
+            paths: of the files; links are followed.
+            keep: as for `take`.
+            step: hears of bytes.
 
         Raises:
             Busy: the disk is full.
             Denied: the cache is read-only.
             Conflict: a file changed while it was read.
         """
-        digests = []
-        for path in paths:
-            digest = file_digest(path)
-            self.take([(digest.md5, path, digest)], keep=keep, step=step)
-            digests.append(digest)
-        return digests
+        from modelkeep.store.blobs.taking import ingest
+
+        return ingest(self, paths, keep, step)
 
     def take(
         self,
         files: Iterable[Taking | tuple[str, Path, Digest | None]],
         *,
-        keep: Literal["copy", "link"] = "copy",
+        keep: Keep = "copy",
         step: Step = SILENT,
+        legacy: bool = False,
     ) -> int:
         """Workspace files whose names are known become objects; gives how many were new.
 
         Args:
-            files: those that are in the cache already are skipped.
-            keep: `copy` leaves the workspace file alone; `link` makes it one with the object.
+            files: those whose object is in the cache, and sound, are skipped.
+            keep: `copy` leaves the workspace file alone; `link` makes it one with the object where that is safe.
             step: hears of bytes.
+            legacy: names and places are those of DVC before 3.0.
 
         Raises:
             Conflict: a file is not what was hashed any more.
             Busy: the disk is full.
             Denied: the cache is read-only.
         """
-        taken = 0
-        with self.incoming() as incoming:
-            for oid, path, *_ in files:
-                if self.has(oid):
-                    continue
-                aside = incoming.path(oid)
-                aside.unlink(missing_ok=True)
-                digest = copy_hashed(path, aside, step)
-                if digest.md5 != oid:
-                    aside.unlink()
-                    raise Conflict(f"{path} changed while it was being added", hint="Add it again when nobody writes.")
-                incoming.publish([(oid, aside)], {oid: digest})
-                taken += 1
-                if keep == "link":
-                    self.place([Placing(oid, path)], link_types=("hardlink", "copy"))
-        return taken
+        from modelkeep.store.blobs.taking import take
 
-    def incoming(self) -> Incoming:
-        """A folder for files on their way into the cache."""
-        return Incoming(self)
+        return take(self, files, keep, step, legacy=legacy)
+
+    def incoming(self, *, resume: bool = True) -> Incoming:
+        """A folder for files on their way into the cache.
+
+        Args:
+            resume: take over what downloads of earlier runs left.
+
+        Raises:
+            Busy: the disk is full.
+            Denied: the cache is read-only.
+        """
+        from modelkeep.store.blobs.publish import Incoming
+
+        return Incoming(self, resume=resume)
 
     def place(
-        self, items: Iterable[Placing], *, step: Step = SILENT, link_types: Sequence[str] | None = None
+        self,
+        items: Iterable[Placing],
+        *,
+        step: Step = SILENT,
+        link_types: Sequence[str] | None = None,
+        aside: Path | None = None,
     ) -> Placed:
         """Objects become workspace files, each verified first and each appearing whole; what is there is replaced.
 
@@ -223,64 +229,40 @@ class Blobs:
             items: what goes where; folders are made.
             step: hears of bytes.
             link_types: instead of the cache's own.
+            aside: a folder to build files in, on the workspace's file system; by default one is found.
 
         Raises:
             BadInput: none of the kinds of link works here; nothing was touched.
             Busy: the disk is full.
+            Denied: the workspace may not be written.
+            Conflict: a file is where a folder is needed, or the reverse.
         """
-        wanted: list[Kind] = [kind for kind in KINDS if kind in (link_types or self.link_types)]
-        files = size = 0
-        bad: list[Bad] = []
-        missing: list[str] = []
-        for item in items:
-            source = self.path(item.oid, legacy=item.legacy)
-            if not source.is_file():
-                missing.append(item.oid)
-                continue
-            if self.verified([item.oid], legacy=item.legacy):
-                bad.append(Bad(item.oid, "its bytes have another md5"))
-                continue
-            item.path.parent.mkdir(parents=True, exist_ok=True)
-            aside = item.path.with_name(f".{item.path.name[:100]}.{os.urandom(4).hex()}")
-            for kind in ["copy"] if item.executable else wanted:
-                try:
-                    make(kind, os.fspath(source), os.fspath(aside), mode=0o777 if item.executable else 0o666)  # type: ignore[arg-type]
-                except OSError:
-                    continue
-                break
-            else:
-                raise BadInput(f"{item.path}: none of {', '.join(wanted)} works between the cache and the workspace")
-            size += source.stat().st_size
-            aside.replace(item.path)
-            files += 1
-            step.add(source.stat().st_size)
-        return Placed(files=files, size=size, bad=tuple(bad), missing=tuple(missing), kind=wanted[-1])
+        from modelkeep.store.blobs.placing import place
 
-    def verified(self, oids: Iterable[str], *, legacy: bool = False) -> list[str]:
+        return place(self, items, step, link_types or self.link_types, aside)
+
+    def verified(self, oids: Iterable[str], *, legacy: bool = False, step: Step = SILENT) -> list[str]:
         """Makes sure that objects are sound and gives those that are not; these are in quarantine now.
 
         The first use reads the bytes, later ones compare stamps. Objects that are not in the cache are not named.
+
+        Args:
+            oids: which.
+            legacy: the layout that they are in.
+            step: hears of the bytes that had to be read.
         """
-        bad = []
-        found = {}
+        from modelkeep.store.blobs.checking import Checking
+
+        unsure = []
         for oid in oids:
-            path = self.path(oid, legacy=legacy)
+            path = self.place_of(oid, legacy=legacy)
             try:
-                stamp = stamp_of(path.stat())
+                stat = os.stat(path)
             except FileNotFoundError:
                 continue
-            sound = self.known.of(oid, legacy=legacy)
-            if sound is not None and sound.stamp == stamp:
-                continue
-            digest = file_digest(path)
-            if digest.md5 != oid[:32] and not (legacy and dos2unix_md5(path) == oid[:32]):
-                self.quarantine(oid, f"its bytes have the md5 {digest.md5}", legacy=legacy)
-                bad.append(oid)
-            else:
-                found[oid] = Sound(stamp, digest.blake3)
-        if found:
-            self.known.remember(found, legacy=legacy)
-        return bad
+            if not self.known.fits(oid, stat, legacy=legacy):
+                unsure.append(Checking(oid, path, legacy))
+        return [bad.oid for bad in self._checked(unsure, step)]
 
     def scrub(self, oids: Iterable[str] | None = None, step: Step = SILENT, *, legacy: bool = False) -> list[Bad]:
         """Reads every byte of these objects, or of all, and gives those that are not sound, now in quarantine.
@@ -290,35 +272,59 @@ class Blobs:
             step: hears of bytes.
             legacy: the layout of the objects named.
         """
-        bad = []
+        from modelkeep.store.blobs.checking import Checking
+
         names = [(oid, old) for oid, _, _, old in self.oids()] if oids is None else [(oid, legacy) for oid in oids]
+        items = []
         for oid, old in names:
-            path = self.path(oid, legacy=old)
-            digest = file_digest(path, step)
-            if digest.md5 != oid[:32] and not (old and dos2unix_md5(path) == oid[:32]):
-                reason = f"its bytes have the md5 {digest.md5}"
-                self.quarantine(oid, reason, legacy=old)
-                bad.append(Bad(oid, reason))
+            sound = self.known.of(oid, legacy=old)
+            items.append(Checking(oid, self.place_of(oid, legacy=old), old, sound.blake3 if sound else b""))
+        return self._checked(items, step)
+
+    def _checked(self, items: Sequence[Checking], step: Step) -> list[Bad]:
+        from modelkeep.store.blobs.checking import check
+
+        bad: list[Bad] = []
+        found: dict[bool, dict[str, Sound]] = {False: {}, True: {}}
+        with told(self.folder):
+            for one in check(items, step) if items else ():
+                if one.problem:
+                    bad.append(Bad(one.oid, one.problem))
+                    self.quarantine(one.oid, one.problem, legacy=one.legacy)
+                else:
+                    found[one.legacy][one.oid] = Sound(ObjectStamp(*one.stamp), one.blake3)
+        for legacy, sound in found.items():
+            self.known.remember(sound, legacy=legacy)
         return bad
 
     def quarantine(self, oid: str, reason: str = "", *, legacy: bool = False) -> Path:
-        """Takes an object out of use, keeps its bytes with the reason beside them, and gives where."""
-        folder = self.folder / "modelkeep" / "quarantine"
-        self.make_folder(folder)
+        """Takes an object out of use, keeps its bytes with the reason beside them, and gives where.
+
+        In a read-only cache it stays where it is, and that is what is given.
+        """
+        path, folder = self.path(oid, legacy=legacy), self.folder / "modelkeep" / "quarantine"
         kept = folder / f"{oid}.{os.urandom(4).hex()}"
-        self.path(oid, legacy=legacy).rename(kept)
-        kept.with_name(kept.name + ".txt").write_text(f"{reason}\n", encoding="utf-8")
+        try:
+            self.make_folder(folder)
+            path.rename(kept)
+        except (Denied, PermissionError, FileNotFoundError):
+            return path
+        kept.with_name(f"{kept.name}.txt").write_text(f"{reason}\n", encoding="utf-8")
         return kept
 
     def delete(self, oids: Iterable[str], *, legacy: bool = False) -> int:
-        """Removes objects for good; gives how many there were."""
+        """Removes objects for good; gives how many there were.
+
+        Raises:
+            Denied: the cache is read-only.
+        """
         count = 0
-        for oid in oids:
-            try:
-                self.path(oid, legacy=legacy).unlink()
-            except FileNotFoundError:
-                continue
-            count += 1
+        with told(self.folder):
+            for oid in sorted(oids):
+                path = self.path(oid, legacy=legacy)
+                if path.exists():
+                    path.unlink(missing_ok=True)
+                    count += 1
         return count
 
     def move_out(self, oids: Iterable[str], folder: Path, *, legacy: bool = False) -> int:
@@ -326,37 +332,56 @@ class Blobs:
 
         Args:
             oids: those that are not there are passed over.
-            legacy: the layout that they are in.
             folder: made if need be; holds `md5/ab/…` and, for objects of DVC before 3.0, `old/ab/…`.
+            legacy: the layout that they are in.
+
+        Raises:
+            Denied: the cache is read-only.
         """
-        count = 0
-        for oid in sorted(oids):
-            target = folder / ("old" if legacy else "md5") / oid[:2] / oid[2:]
-            self.make_folder(target.parent)
-            try:
-                self.path(oid, legacy=legacy).rename(target)
-            except FileNotFoundError:
-                continue
-            count += 1
+        count, made = 0, ""
+        with told(folder):
+            for oid in sorted(oids):
+                self.check_name(oid)
+                target = f"{folder}/{'old' if legacy else 'md5'}/{oid[:2]}"
+                if target != made:
+                    self.make_folder(Path(target))
+                    made = target
+                try:
+                    os.rename(self.place_of(oid, legacy=legacy), f"{target}/{oid[2:]}")
+                except FileNotFoundError:
+                    continue
+                count += 1
         return count
 
     def move_in(self, folder: Path) -> int:
-        """Moves back what `move_out` put into a folder, and removes the folder; gives how many objects came back."""
+        """Moves back what `move_out` put into a folder, and removes what it made there; gives how many came back.
+
+        Raises:
+            Denied: the cache is read-only.
+        """
         count = 0
-        for layout in ("md5", "old"):
-            for path in sorted((folder / layout).glob("??/*")):
-                target = self.path(path.parent.name + path.name, legacy=layout == "old")
-                self.make_folder(target.parent)
-                path.rename(target)
-                count += 1
+        with told(folder):
+            for layout in ("md5", "old"):
+                for prefix in _names(f"{folder}/{layout}"):
+                    inner = f"{folder}/{layout}/{prefix}"
+                    for name in _names(inner):
+                        target = self.path(prefix + name, legacy=layout == "old")
+                        self.make_folder(target.parent)
+                        os.rename(f"{inner}/{name}", target)
+                        count += 1
+                    os.rmdir(inner)
+                if os.path.isdir(f"{folder}/{layout}"):
+                    os.rmdir(f"{folder}/{layout}")
+            if os.path.isdir(folder) and not os.listdir(folder):
+                os.rmdir(folder)
         return count
 
     def oids(self) -> Iterator[tuple[str, int, int, bool]]:
         """Every object: its name, size in bytes, mtime_ns, and whether it lies where DVC before 3.0 put it."""
         for root, legacy in ((self._new, False), (self._old, True)):
             for prefix in _names(root):
-                if len(prefix) == 2 and _HEX.issuperset(prefix):
-                    yield from _objects(f"{root}/{prefix}", prefix, legacy)
+                if _PREFIX.fullmatch(prefix):
+                    yield from _objects(f"{root}/{prefix}", prefix, legacy=legacy)
 
     def make_folder(self, folder: Path) -> None:
         """Makes a folder in the cache, with its parents, in the cache's mode.
@@ -365,12 +390,16 @@ class Blobs:
             Busy: the disk is full.
             Denied: the cache is read-only.
         """
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except PermissionError as error:
-            raise Denied(f"{folder}: {error.strerror}", hint="The cache is read-only for you.") from error
-        except OSError as error:
-            raise Busy(f"{folder}: {error.strerror}", hint="Make room on this disk.") from error
+        with told(folder):
+            try:
+                os.mkdir(folder)
+            except FileExistsError:
+                return
+            except FileNotFoundError:
+                self.make_folder(folder.parent)
+                folder.mkdir(exist_ok=True)
+            if self.shared:
+                os.chmod(folder, 0o2775)  # noqa: S103 what DVC's cache.shared = group asks for
 
 
 def _names(folder: str) -> list[str]:
@@ -380,10 +409,15 @@ def _names(folder: str) -> list[str]:
         return []
 
 
-def _objects(folder: str, prefix: str, legacy: bool) -> Iterator[tuple[str, int, int, bool]]:
-    with os.scandir(folder) as entries:
-        for entry in sorted(entries, key=lambda entry: entry.name):
-            name = prefix + entry.name
-            if len(name) >= 32 and _HEX.issuperset(name[:32]) and name[32:] in {"", ".dir"}:
+def _objects(folder: str, prefix: str, *, legacy: bool) -> Iterator[tuple[str, int, int, bool]]:
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    for entry in entries:
+        if _NAME.fullmatch(prefix + entry.name):
+            try:
                 stat = entry.stat()
-                yield name, stat.st_size, stat.st_mtime_ns, legacy
+            except FileNotFoundError:
+                continue
+            yield prefix + entry.name, stat.st_size, stat.st_mtime_ns, legacy

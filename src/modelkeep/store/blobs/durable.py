@@ -1,0 +1,107 @@
+"""Bytes that survive a power loss: asked for once for many files, singly for few.
+
+DVC trusts an object that it finds in the cache with mode 0444, and after `add` the cache may hold the only copy of a
+version. So the bytes of objects are on the disk before their names appear, and the names are before the verb returns.
+One fdatasync for each of 20,000 small files would take minutes; one syncfs for all of them took 0.2 s where writing
+them took 0.5 to 0.9 s (ext4), and a second one for the names 0.01 s. A large file is sent to the disk while it is being
+written (sync_file_range): of the 0.65 s that fdatasync took after 2 GB nothing was left.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import sys
+from collections.abc import Collection
+from functools import cache
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    import ctypes
+
+_FEW: Final = 16
+_START: Final = 2
+"""SYNC_FILE_RANGE_WRITE: begin to write, wait for nothing."""
+
+
+def sync_files(paths: Collection[str], folder: str) -> None:
+    """Returns when the bytes of these files survive a power loss.
+
+    Args:
+        paths: all on one file system.
+        folder: one on that file system.
+
+    Raises:
+        OSError: the disk failed.
+    """
+    if len(paths) > _FEW:
+        sync_all(folder)
+    else:
+        for path in paths:
+            _synced(path, data_only=True)
+
+
+def sync_names(folders: Collection[str], folder: str) -> None:
+    """Returns when the names in these folders survive a power loss; arguments and errors as for files."""
+    if len(folders) > _FEW:
+        sync_all(folder)
+    else:
+        for path in folders:
+            _synced(path, data_only=False)
+
+
+def sync_all(folder: str) -> None:
+    """Returns when everything on a folder's file system survives a power loss.
+
+    Raises:
+        OSError: the disk failed.
+    """
+    if sys.platform != "linux":
+        os.sync()
+        return
+    fd = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if _libc().syncfs(fd):
+            _raise(folder)
+    finally:
+        os.close(fd)
+
+
+def begin_writing(fd: int, offset: int, size: int) -> None:
+    """Lets the disk begin with a part of a file that was just written; this is advice, so it cannot fail."""
+    if sys.platform == "linux":
+        import ctypes
+
+        _libc().sync_file_range(fd, ctypes.c_int64(offset), ctypes.c_int64(size), ctypes.c_uint(_START))
+
+
+def _synced(path: str, *, data_only: bool) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if sys.platform == "darwin":
+            fcntl.fcntl(fd, fcntl.F_FULLFSYNC)
+        elif data_only:
+            os.fdatasync(fd)
+        else:
+            os.fsync(fd)
+    except OSError as error:
+        if error.errno not in {errno.EINVAL, errno.ENOTSUP}:
+            raise
+    finally:
+        os.close(fd)
+
+
+@cache
+def _libc() -> ctypes.CDLL:
+    import ctypes
+
+    return ctypes.CDLL(None, use_errno=True)
+
+
+def _raise(path: str) -> None:
+    import ctypes
+
+    number = ctypes.get_errno()
+    if number != errno.ENOSYS:
+        raise OSError(number, os.strerror(number), path)
