@@ -185,7 +185,7 @@ def _certain(raw: str) -> Json:
         return int(raw)
     elif raw in _BOOLEANS:
         return _BOOLEANS[raw]
-    elif _is_text(raw):
+    elif is_text(raw):
         return raw
     elif _FLOAT.match(raw) is not None:
         return float(raw)
@@ -206,9 +206,9 @@ def _scalar(value: Json) -> str | None:
         return None
     if _HASH.match(value) is not None:
         return f"'{value}'" if _NUMERIC.match(value) else value
-    return value if _is_text(value) else None
+    return value if is_text(value) else None
 
 
-def _is_text(raw: str) -> bool:
-    """Whether a value without quotes is a text to every reader."""
+def is_text(raw: str) -> bool:
+    """Gives whether a value without quotes is a text to every reader."""
     return raw.lower() not in _TYPED and (_WORD.match(raw) is not None or _RELATIVE.match(raw) is not None)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from modelkeep.core.errors import BadInput
 from modelkeep.core.shapes import Json
+from modelkeep.data.plain import is_text
 
 if TYPE_CHECKING:
     from ruamel.yaml import YAML
@@ -22,7 +23,10 @@ def load(text: str, where: str) -> Json:
     Raises:
         BadInput: it is no YAML; the message names the line.
     """
-    return _json(_loaded(text, where, "safe"))
+    try:
+        return _Plain(where).turned(_loaded(text, where, "safe"))
+    except RecursionError:
+        raise BadInput(f"{where}: nested too deeply", hint=_HINT) from None
 
 
 def edited(text: str, change: Change, where: str) -> str:
@@ -39,12 +43,42 @@ def edited(text: str, change: Change, where: str) -> str:
 
 
 def dumped(document: object) -> str:
-    """Gives a document's YAML text in block style, as ruamel.yaml writes it."""
+    """Gives a document's YAML text in block style, as ruamel.yaml writes it.
+
+    A text that ruamel.yaml would not read again as it was (some have odd line breaks or long runs of spaces) stands in
+    double quotes instead.
+    """
+    text = _dump(document)
+    try:
+        if _yaml("safe").load(text) == document:
+            return text
+    except _faults():
+        pass
+    return _dump(_escaped(document), width=1 << 20)
+
+
+def _dump(document: object, width: int | None = None) -> str:
     yaml = _yaml("rt")
     yaml.default_flow_style = False
+    if width is not None:
+        yaml.width = width
     stream = StringIO()
     yaml.dump(document, stream)
     return stream.getvalue()
+
+
+def _escaped(value: object) -> object:
+    from ruamel.yaml.scalarstring import DoubleQuotedScalarString
+
+    if isinstance(value, dict):
+        for key, item in value.items():
+            value[key] = _escaped(item)
+    elif isinstance(value, list):
+        for at, item in enumerate(value):
+            value[at] = _escaped(item)
+    elif isinstance(value, str) and not is_text(value):
+        return DoubleQuotedScalarString(value)
+    return value
 
 
 def line_of(text: str, keys: Sequence[str | int]) -> int:
@@ -62,7 +96,7 @@ def line_of(text: str, keys: Sequence[str | int]) -> int:
 
 
 def _loaded(text: str, where: str, kind: str) -> object:
-    from ruamel.yaml.error import MarkedYAMLError, YAMLError
+    from ruamel.yaml.error import MarkedYAMLError
 
     try:
         loaded: object = _yaml(kind).load(text)
@@ -73,19 +107,17 @@ def _loaded(text: str, where: str, kind: str) -> object:
         raise BadInput(f"{where}{at}: {problem}", hint=_HINT) from None
     except RecursionError:
         raise BadInput(f"{where}: nested too deeply", hint=_HINT) from None
-    except (
-        YAMLError,
-        ValueError,
-        TypeError,
-        AttributeError,
-        KeyError,
-        IndexError,
-        AssertionError,
-        OverflowError,
-    ) as error:
+    except _faults() as error:
         problem = " ".join(str(error).split())[:200] or type(error).__name__
         raise BadInput(f"{where}: no YAML: {problem}", hint=_HINT) from None
     return loaded
+
+
+def _faults() -> tuple[type[Exception], ...]:
+    """What ruamel.yaml raises for texts that are no YAML, or YAML that it cannot build."""
+    from ruamel.yaml.error import YAMLError
+
+    return YAMLError, ValueError, TypeError, AttributeError, LookupError, AssertionError, OverflowError
 
 
 _HINT = "Mend the line, or take the file back from git: `git checkout -- FILE`."
@@ -97,13 +129,29 @@ def _yaml(kind: str) -> YAML:
     return YAML(typ=kind, pure=True)
 
 
-def _json(value: object, depth: int = 0) -> Json:
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    if depth > 50:
-        return None
-    if isinstance(value, Mapping):
-        return {str(key): _json(item, depth + 1) for key, item in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, bytes):
-        return [_json(item, depth + 1) for item in value]
-    return str(value)
+class _Plain:
+    """Turns what YAML gave into what JSON has; a value that is there twice by an alias is turned once."""
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+        self._done: dict[int, Json] = {}
+        self._open: set[int] = set()
+
+    def turned(self, value: object) -> Json:
+        if value is None or isinstance(value, bool | int | float | str):
+            return value
+        if isinstance(value, bytes) or not isinstance(value, Mapping | Sequence):
+            return str(value)
+        if id(value) in self._done:
+            return self._done[id(value)]
+        if id(value) in self._open:
+            raise BadInput(f"{self._where}: an alias that holds itself", hint=_HINT)
+        self._open.add(id(value))
+        found: Json
+        if isinstance(value, Mapping):
+            found = {str(key): self.turned(item) for key, item in value.items()}
+        else:
+            found = [self.turned(item) for item in value]
+        self._open.remove(id(value))
+        self._done[id(value)] = found
+        return found
