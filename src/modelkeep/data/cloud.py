@@ -6,6 +6,7 @@ import os
 import re
 import time
 from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
@@ -182,9 +183,23 @@ class Cloud:
                 yield found[2] + found[3], stat.size, not found[1]
 
     @property
-    def movable(self) -> Movable | None:
-        """The remote as one that moves blobs; None when it cannot."""
-        return cast("Movable", self.remote) if hasattr(self.remote, "move") else None
+    def movable(self) -> bool:
+        """Whether blobs can get other keys here without being sent anew."""
+        return self.folder is not None or hasattr(self.remote, "move")
+
+    def move(self, pairs: Collection[tuple[str, str]]) -> None:
+        """Moves blobs from one key to another; one that is not there is no error."""
+        if self.folder is None:
+            cast("Movable", self.remote).move(pairs)
+            return
+        made: set[Path] = set()
+        for source, target in pairs:
+            place = self.folder / target
+            if place.parent not in made:
+                place.parent.mkdir(parents=True, exist_ok=True)
+                made.add(place.parent)
+            with suppress(FileNotFoundError):
+                (self.folder / source).rename(place)
 
     def since(self, oids: Collection[str], now: float) -> dict[str, float]:
         """Gives since when each of some objects was seen to be unneeded, and keeps it in mind.

@@ -12,15 +12,19 @@ from modelkeep.data.chunked import receive_chunked
 from modelkeep.data.cloud import Cloud, key_of, oid_of
 from modelkeep.data.progress import Progress
 from modelkeep.data.transfer import Load, Moved, Tally, loads
+from modelkeep.store.blobs.hashed import file_digest
 
 if TYPE_CHECKING:
     from modelkeep.data.repository import Repository
     from modelkeep.data.wanted import Wanted
+    from modelkeep.store.blobs.digest import Digest
     from modelkeep.store.blobs.publish import Incoming
 
 _BATCH_FILES: Final = 50_000
 _BATCH_BYTES: Final = 1 << 30
 """So much is published at once: a new folder of the cache appears whole, by one rename."""
+_SMALL: Final = 16 << 20
+"""What is left of an earlier run and no larger is hashed to see whether it is whole; else its size is asked for."""
 _MODERN, _OLD = "md5", "md5-dos2unix"
 
 
@@ -117,17 +121,25 @@ class _Receiving:
         legacy = self.load.legacy
         sizes = {one.oid: one.size for one in self.load.outs if not one.is_dir}
         complete: list[tuple[str, Path]] = []
+        digests: dict[str, Digest] = {}
         for oid in oids:
             path = incoming.path(oid, legacy=legacy)
             size = _size(path)
-            if size and (size == self._expected(oid, size, sizes)):
+            if not size:
+                continue
+            if size <= _SMALL and not legacy:
+                digest = file_digest(path)
+                if digest.md5 == oid[:32]:
+                    digests[oid] = digest
+                    complete.append((oid, path))
+            elif size == self._expected(oid, sizes):
                 complete.append((oid, path))
         if not complete:
             return oids
-        bad = {oid for oid, _ in incoming.publish(complete, legacy=legacy)}
+        bad = {oid for oid, _ in incoming.publish(complete, digests, legacy=legacy)}
         return oids - {oid for oid, _ in complete if oid not in bad}
 
-    def _expected(self, oid: str, size: int, sizes: dict[str, int | None]) -> int | None:
+    def _expected(self, oid: str, sizes: dict[str, int | None]) -> int | None:
         known = sizes.get(oid)
         if known is not None:
             return known

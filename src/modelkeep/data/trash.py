@@ -167,17 +167,25 @@ def delete_on(cloud: Cloud, oids: Collection[tuple[str, bool]]) -> int:
     return len(keys)
 
 
-def _move(cloud: Cloud, pairs: list[tuple[str, str]], *, manifests_first: bool) -> None:
-    mover = cloud.movable
-    if mover is None:
+def require_moves(cloud: Cloud) -> None:
+    """Makes sure that a remote can have a trash.
+
+    Raises:
+        Conflict: it cannot.
+    """
+    if not cloud.movable:
         raise Conflict(
             f"{cloud.name} cannot move blobs, so it has no trash; nothing was deleted",
             hint=f"To delete for good: modelkeep gc -c -r {cloud.name} --no-trash --yes",
         )
+
+
+def _move(cloud: Cloud, pairs: list[tuple[str, str]], *, manifests_first: bool) -> None:
+    require_moves(cloud)
     for is_dir in (manifests_first, not manifests_first):
         some = [pair for pair in pairs if pair[0].endswith(".dir") == is_dir]
         if some:
-            mover.move(some)
+            cloud.move(some)
 
 
 def _chosen(found: list[str], when: str, command: str) -> str:

@@ -104,6 +104,8 @@ def gc(
     )
     clouds = [Cloud.open(repo, remote, jobs=jobs)] if cloud else _configured(repo, jobs)
     try:
+        if cloud and keep_in_trash and not dry_run:
+            trash.require_moves(clouds[0])
         with repo.writing(progress=progress):
             others = _others(repo, projects, dry_run)
             reach = reachable(repo, scope, projects=others, keep=keep, clouds=clouds)
