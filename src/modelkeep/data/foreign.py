@@ -260,7 +260,7 @@ class _Live:
             except OSError:  # a broken link
                 continue
             link = "" if inside or not entry.is_symlink() else self._link(Path(entry.path))
-            runs = stat.S_ISREG(told.st_mode) and bool(told.st_mode & stat.S_IXUSR)
+            runs = stat.S_ISREG(told.st_mode) and bool(told.st_mode & stat.S_IXUSR) and not entry.is_symlink()
             yield entry.name, Plain(stat.S_ISDIR(told.st_mode), runs, link, told.st_size, "", Path(entry.path))
 
     def _link(self, path: Path) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from hashlib import md5
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -148,28 +148,27 @@ class Supply:
             found.append(
                 RemoteSettings(name=f"the cache of {self._foreign.name}", url=str(folder), options={}, level="repo")
             )
-        local = self._local(root)
-        own = local.get("core", {}).get("remote", "")
-        wanted = self._remote or name or (own if isinstance(own, str) else "") or config.get("core", "remote")
+        here = self._here(root)
+        own = here.value("local", "core", "remote") if here is not None else ""
+        wanted = (self._remote or name or own or config.get("core", "remote")).lower()
         if wanted:
-            found.append(self._settings(root, wanted.lower(), local.get(f'remote "{wanted.lower()}"', {})))
+            found.append(self._settings(config, wanted, here))
         return found
 
-    def _settings(self, root: str, name: str, local: Mapping[str, str | list[str]]) -> RemoteSettings:
+    def _settings(self, config: Config, name: str, here: Config | None) -> RemoteSettings:
         """A remote as the commit has it, with what `config.local` beside it says now, which no commit has."""
-        from modelkeep.data.config import Config, RemoteSettings
+        from modelkeep.data.config import RemoteSettings
 
-        config = self._config(root)
-        if self._foreign.commit and local:
-            here = Config.load(self._place(root)).remotes().get(name)
-            if here is not None and ("url" in local or name not in config.remotes()):
-                return here
-            if here is not None:
-                settings = config.remote(name)
-                options = {**settings.options, **{key: here.options[key] for key in local if key in here.options}}
-                return RemoteSettings(name, settings.url, options, settings.level)
+        title = f'remote "{name}"'
+        now = here.remotes().get(name) if here is not None and self._foreign.commit else None
+        if here is not None and now is not None:
+            if here.value("local", title, "url") or name not in config.remotes():
+                return now
+            settings = config.remote(name)
+            local = {key: value for key, value in now.options.items() if here.value("local", title, key)}
+            return RemoteSettings(name, settings.url, {**settings.options, **local}, settings.level)
         settings = config.remote(name)
-        raw = config.values("repo").get(f'remote "{name}"', {}).get("url", "")
+        raw = config.value("repo", title, "url")
         if self._foreign.folder is None and settings.url.startswith("/nowhere") and raw != settings.url:
             raise BadInput(
                 f"{self._foreign.where}: its remote {name} is the folder {raw}, as seen from where it was made",
@@ -177,13 +176,13 @@ class Supply:
             )
         return settings
 
-    def _local(self, root: str) -> Mapping[str, Mapping[str, str | list[str]]]:
-        """What `config.local` says, when the repository lies on this machine."""
+    def _here(self, root: str) -> Config | None:
+        """The settings as they are now, when the repository lies on this machine."""
         if self._foreign.folder is None:
-            return {}
+            return None
         from modelkeep.data.config import Config
 
-        return Config.load(self._place(root)).values("local")
+        return Config.load(self._place(root))
 
     def _cache(self, root: str) -> Path | None:
         """The cache of a repository on this machine."""

@@ -78,16 +78,18 @@ def list_(
 
     with open_foreign(url, rev) as foreign, progress.begin(f"Listing {foreign.name}"):
         walk = _Walk(foreign, Supply(foreign, remote=remote, progress=progress), dvc_only)
-        asked = foreign.resolve(foreign.clean(path))
-        single = walk.single(asked)
+        above, _, name = foreign.clean(path).rpartition("/")
+        above = foreign.resolve(above)
+        single = walk.single(above, name)
         if single is not None:
-            return walk.measured([replace(single, path=posixpath.basename(path.rstrip("/")))], asked)
+            return walk.measured([replace(single, path=name)], above)
+        asked = foreign.resolve(posixpath.join(above, name))
         found = list(walk.below(asked) if recursive else walk.children(asked).values())
         if not found and asked and not walk.is_folder(asked):
             raise foreign.unknown(asked)
         cut = len(asked) + 1 if asked else 0
         ordered = sorted((replace(one, path=one.path[cut:]) for one in found), key=lambda one: one.path)
-        return walk.measured(ordered, posixpath.dirname(asked) if single else asked)
+        return walk.measured(ordered, asked)
 
 
 class _Walk:
@@ -100,12 +102,9 @@ class _Walk:
         self._blobs: dict[str, str] = {}
         self._inside: dict[str, dict[str, dict[str, str]]] = {}
 
-    def single(self, path: str) -> Listed | None:
+    def single(self, folder: str, name: str) -> Listed | None:
         """Gives a file; None for a folder, or when there is nothing."""
-        if not path:
-            return None
-        above, _, name = path.rpartition("/")
-        found = self.children(above).get(name)
+        found = self.children(folder).get(name)
         return found if found is not None and not found.is_dir else None
 
     def is_folder(self, path: str) -> bool:
