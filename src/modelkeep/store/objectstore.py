@@ -31,6 +31,7 @@ _BUDGET_BYTES: Final = 96 << 20
 _ASK: Final = 200
 _PAGE: Final = 1000
 _STATUS: Final = re.compile(r"\bstatus(?: code)?:?\s+(\d{3})\b|\bstatus (?:client|server) error \((\d{3})")
+_ADDRESS: Final = re.compile(r"https?://\S+|location \S+|path: \S+")
 _CODE: Final = re.compile(r"<Code>([A-Za-z]{1,60})</Code>")
 _CUTS: Final = 2
 _AGAIN: Final = Patience(tries=2)
@@ -189,13 +190,10 @@ class Bucket:
         """
         import obstore
 
-        def get() -> bytes:
-            try:
-                return bytes(obstore.get(self._store, self._place(key)).bytes())
-            except Exception as error:  # noqa: BLE001
-                raise self._refused(error, key) from None
-
-        return RETRY.insist(get, (Busy,))
+        try:
+            return bytes(obstore.get(self._store, self._place(key)).bytes())
+        except Exception as error:  # noqa: BLE001
+            raise self._refused(error, key) from None
 
     def download(self, items: Iterable[Download], moved: Moved) -> Iterator[Outcome]:
         """Fetches small blobs many at once, then large ones by ranges; each from where an earlier attempt ended."""
@@ -306,23 +304,17 @@ class Bucket:
     ) -> None:
         import obstore
 
-        def put() -> None:
-            try:
-                obstore.put(
-                    self._store,
-                    self._place(key),
-                    data,
-                    use_multipart=not whole,
-                    chunk_size=part,
-                    max_concurrency=_PARTS_AT_ONCE,
-                )
-            except Exception as error:  # noqa: BLE001
-                raise self._refused(error, key) from None
-
-        if whole:
-            RETRY.insist(put, (Busy,))
-        else:
-            put()
+        try:
+            obstore.put(
+                self._store,
+                self._place(key),
+                data,
+                use_multipart=not whole,
+                chunk_size=part,
+                max_concurrency=_PARTS_AT_ONCE,
+            )
+        except Exception as error:  # noqa: BLE001
+            raise self._refused(error, key) from None
 
     def delete(self, keys: Collection[str]) -> None:
         """Removes blobs; one that is not there is no error."""
@@ -361,7 +353,7 @@ class Bucket:
         where = f"{self._name}: {key}" if key else self._name
         if isinstance(error, Error):
             return error
-        text = str(error)
+        text = _ADDRESS.sub("", str(error))
         code = (_CODE.findall(text) or [""])[0]
         if isinstance(error, FileNotFoundError) and code not in _BUCKET_CODES and "<Code>" not in text:
             return self._absent(key)
