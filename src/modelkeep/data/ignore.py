@@ -63,6 +63,17 @@ class Ignore:
         """
         return not self._patterns(folder)
 
+    def rules_below(self, folder: str) -> tuple[str, ...]:
+        """The patterns that apply in a folder, as they read from the root.
+
+        Args:
+            folder: a folder's path from the root; "" is the root.
+
+        Raises:
+            BadInput: a pattern has no meaning.
+        """
+        return tuple(pattern.text for pattern in self._patterns(folder))
+
     def ignores(self, relpath: str, is_dir: bool) -> bool:
         """Whether data verbs do not see a path: it, or a folder above it, is kept out.
 

@@ -1,7 +1,7 @@
 """What lies in a folder now: one pass of listings and stats, without reading any file.
 
-Hidden files and `.gitignore` belong to a tracked folder. A link to a file counts as the file that it leads to; a link to
-a folder is recorded and not entered.
+Hidden files and `.gitignore` belong to a tracked folder. A link to a file counts as the file that it leads to; a link
+to a folder is recorded and not entered.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 import stat as modes
 from array import array
-from collections.abc import Iterator
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import chain, compress
+from itertools import compress, starmap
 from operator import attrgetter
 from pathlib import Path
 from struct import Struct
@@ -24,11 +25,11 @@ if TYPE_CHECKING:
 
 Stamp = tuple[int, int, int, int]
 """Inode, size, mtime in ns, ctime in ns: while they stay, so do the bytes (but for what `index` says of the clock)."""
-STAMP: Final = Struct("=4q")
+STAMP: Final = Struct("=Q3q")
 stamp_of: Final = attrgetter("st_ino", "st_size", "st_mtime_ns", "st_ctime_ns")
 
-FILE, EXECUTABLE, FOLDER, LINK, EXECUTABLE_LINK, POINTER, IGNORED, ODD = b"fxdlLpi?"
-"""What an entry is. LINK leads to a file, whose bytes count; POINTER leads to a folder or nowhere and is only recorded."""
+FILE, EXECUTABLE, FOLDER, LINK, EXECUTABLE_LINK, POINTER, IGNORED, IGNORED_FOLDER, ODD = b"fxdlLpiI?"
+"""What an entry is. LINK leads to a file, whose bytes count; POINTER, to a folder or nowhere, is only recorded."""
 _CONTENT: Final = bytes(code in b"fxlL" for code in range(256))
 _EXECUTABLE: Final = bytes(code in b"xL" for code in range(256))
 _TRIES: Final = 5
@@ -84,30 +85,48 @@ class Listing:
                 chosen = compress(self.names[number].decode().split("/"), self.kinds[start:end].translate(table))
                 yield from map((folder + "/").__add__, chosen) if folder else chosen
 
-    def place(self, entry: int) -> tuple[str, str]:
-        """Gives an entry's folder and name."""
-        from bisect import bisect_right
-
-        number = bisect_right(self.starts, entry) - 1
-        return self.folders[number], self.names[number].decode().split("/")[entry - self.starts[number]]
-
-    def path(self, entry: int) -> str:
-        """Gives an entry's path below the top."""
-        folder, name = self.place(entry)
-        return f"{folder}/{name}" if folder else name
+    def located(self, entries: Iterable[int]) -> Iterator[str]:
+        """Gives the paths of entries, which come in order."""
+        number, end, names, prefix, start = -1, -1, [""], "", 0
+        for entry in entries:
+            if entry >= end:
+                number = bisect_right(self.starts, entry) - 1
+                start, end = self.span(number)
+                names = self.names[number].decode().split("/")
+                prefix = f"{self.folders[number]}/" if self.folders[number] else ""
+            yield prefix + names[entry - start]
 
     def content_stamps(self) -> Iterator[Stamp]:
         """Gives the stamps of the entries whose bytes count, a link's being those of its file."""
         if not self.links:
-            return compress(STAMP.iter_unpack(self.stamps.tobytes()), self.kinds.translate(_CONTENT))  # type: ignore[arg-type]
+            return compress(STAMP.iter_unpack(self.stamps.tobytes()), self.kinds.translate(_CONTENT))
         return (self.stamp(entry) for entry in self.content())
+
+    def copy(self) -> Listing:
+        """Gives a listing whose stamps, kinds and links may be changed."""
+        return Listing(self.folders, self.starts, self.names, self.stamps[:], bytearray(self.kinds), dict(self.links))
+
+    def restamp(self, entry: int, stamp: Stamp) -> None:
+        """Sets the stamp of an entry itself."""
+        STAMP.pack_into(self.stamps, STAMP.size * entry, *stamp)
+
+    def resize(self, entry: int, size: int) -> None:
+        """Sets the size of an entry's bytes, when reading found another one than listing."""
+        link = self.links.get(entry)
+        if link is not None and link.stamp is not None:
+            inode, _, mtime, ctime = link.stamp
+            self.links[entry] = Link(link.target, (inode, size, mtime, ctime))
+        else:
+            self.stamps[4 * entry + 1] = size
 
     def stamp(self, entry: int) -> Stamp:
         """Gives the stamp of an entry's bytes."""
         link = self.links.get(entry)
-        if link is not None and link.stamp is not None:
-            return link.stamp
-        inode, size, mtime, ctime = self.stamps[4 * entry : 4 * entry + 4]
+        return link.stamp if link is not None and link.stamp is not None else self.own_stamp(entry)
+
+    def own_stamp(self, entry: int) -> Stamp:
+        """Gives the stamp of an entry itself."""
+        inode, size, mtime, ctime = STAMP.unpack_from(self.stamps, STAMP.size * entry)
         return inode, size, mtime, ctime
 
     def executable(self) -> list[str]:
@@ -122,7 +141,8 @@ class Listing:
 
     def symlinks(self) -> dict[str, str]:
         """Gives path and target of the links that can be made again."""
-        return {self.path(entry): link.target for entry, link in self.links.items() if link.target}
+        kept = [(entry, link.target) for entry, link in sorted(self.links.items()) if link.target]
+        return dict(zip(self.located(entry for entry, _ in kept), (target for _, target in kept), strict=True))
 
 
 @dataclass(slots=True)
@@ -178,7 +198,7 @@ def walk(folder: Path, ignore: Ignore, prefix: str = "") -> Listing:
     return _Walk(os.fspath(folder), ignore, prefix).run()
 
 
-class _Vanished(Exception):  # noqa: N818
+class Vanished(Exception):
     """Something went away between two looks."""
 
 
@@ -198,7 +218,13 @@ class _Kinds(dict[int, int]):
 
 
 _KINDS: Final = _Kinds()
+_ROW: Final = Struct("=qQ3q")
 _row: Final = attrgetter("st_mode", "st_ino", "st_size", "st_mtime_ns", "st_ctime_ns")
+
+
+def flat(stamps: Iterable[Stamp]) -> array[int]:
+    """Gives stamps as four numbers each, an inode beyond 63 bits as a negative one."""
+    return array("q", b"".join(starmap(STAMP.pack, stamps)))
 
 
 def kind_of(mode: int) -> int:
@@ -211,7 +237,7 @@ class _Walk:
         self.top: Final = top.rstrip("/") or "/"
         self.prefix: Final = prefix.strip("/")
         self.ignore: Final = ignore
-        self.plain: Final = ignore.plain
+        self.plain: Final = ignore.plain_below(self.prefix)
         self.found: Final = Listing()
 
     def run(self) -> Listing:
@@ -228,7 +254,7 @@ class _Walk:
         for _ in range(_TRIES):
             try:
                 return self._take(folder, entry)
-            except _Vanished:
+            except Vanished:
                 continue
         raise Conflict(
             f"{self._shown(folder)}: keeps changing while it is listed",
@@ -239,7 +265,7 @@ class _Walk:
         """Takes a folder in; gives the folders in it and their entries."""
         path = os.fsencode(f"{self.top}/{folder}" if folder else self.top)
         try:
-            names = os.listdir(path)
+            names = os.listdir(path)  # noqa: PTH208
         except OSError as error:
             if folder and isinstance(error, FileNotFoundError | NotADirectoryError):
                 raise Conflict(
@@ -252,30 +278,18 @@ class _Walk:
         kinds = bytearray(map(_KINDS.__getitem__, rows[0::5]))
         if not self.plain or b".dvc" in joined or b".git" in joined or b".hg" in joined:
             if folder and entry >= 0 and b".dvc" in names:  # a repository of its own is nobody's data
-                self.found.kinds[entry] = IGNORED
+                self.found.kinds[entry] = IGNORED_FOLDER
                 return []
             self._leave_out(names, kinds, folder)
-        links = self._links(names, kinds, folder)
-        return self._keep(folder, joined, names, rows, kinds, links)
-
-    def _keep(
-        self,
-        folder: str,
-        joined: bytes,
-        names: list[bytes],
-        rows: array[int],
-        kinds: bytearray,
-        links: dict[int, Link],
-    ) -> list[tuple[str, int]]:
         found = self.found
         first = len(found.kinds)
+        for number, link in self._links(names, kinds, folder).items():
+            found.links[first + number] = link
         found.folders.append(folder)
         found.starts.append(first)
         found.names.append(joined)
-        if rows:
-            found.stamps.frombytes(_without_modes(rows))
+        found.stamps.frombytes(_without_modes(rows))
         found.kinds += kinds
-        found.links.update((first + number, link) for number, link in links.items())
         prefix = f"{folder}/" if folder else ""
         return [(prefix + names[number].decode(), first + number) for number in positions(kinds, FOLDER)]
 
@@ -286,15 +300,16 @@ class _Walk:
             for name in names:
                 if not _is_unicode(name):
                     raise BadInput(
-                        f"{self._shown(folder)}: the file name {ascii(os.fsdecode(name))} is no UTF-8",
+                        f"{self._shown(folder)}: the file name {os.fsdecode(name)!a} is no UTF-8",
                         hint="Rename the file: DVC's files cannot hold such a name.",
                     ) from None
 
     def _rows(self, prefix: bytes, names: list[bytes], folder: str) -> array[int]:
         try:
-            return array("q", chain.from_iterable(map(_row, map(os.lstat, map(prefix.__add__, names)))))
+            rows = map(_row, map(os.lstat, map(prefix.__add__, names)))
+            return array("q", b"".join(starmap(_ROW.pack, rows)))
         except FileNotFoundError as error:
-            raise _Vanished from error
+            raise Vanished from error
         except OSError as error:
             raise refusal(error, self._shown(folder)) from error
 
@@ -304,10 +319,9 @@ class _Walk:
         prefix += "/" if prefix else ""
         for number, name in enumerate(names):
             is_folder = kinds[number] == FOLDER
-            if name == b".git" or (is_folder and name in {b".hg", b".dvc"}):
-                kinds[number] = IGNORED
-            elif not self.plain and self.ignore.ignores(prefix + name.decode(), is_folder):
-                kinds[number] = IGNORED
+            built_in = name == b".git" or (is_folder and name in {b".hg", b".dvc"})
+            if built_in or (not self.plain and self.ignore.ignores(prefix + name.decode(), is_folder)):
+                kinds[number] = IGNORED_FOLDER if is_folder else IGNORED
             elif name == b".dvcignore":
                 raise BadInput(
                     f"{self._shown(folder)}/.dvcignore: not allowed inside of a tracked folder",
@@ -326,67 +340,59 @@ class _Walk:
         return links
 
     def _follow(self, relpath: str) -> tuple[int, Link]:
-        return follow(f"{self.top}/{relpath}", relpath, self.prefix, self._shown(relpath))
+        return follow(f"{self.top}/{relpath}", relpath, self._shown(relpath))
 
     def _shown(self, relpath: str) -> str:
         top = self.prefix or self.top
         return f"{top}/{relpath}" if relpath else top
 
 
-def follow(path: str, relpath: str, prefix: str, shown: str) -> tuple[int, Link]:
+def follow(path: str, relpath: str, shown: str) -> tuple[int, Link]:
     """Gives what a link is to a tracked folder.
 
     Args:
         path: of the link.
         relpath: the same below the tracked folder.
-        prefix: the tracked folder's path below the repository's root.
         shown: the path for messages.
 
     Raises:
         BadInput: it leads nowhere, to a folder outside, or to what is neither file nor folder.
     """
     try:
-        target = os.readlink(path)
+        target = os.readlink(path)  # noqa: PTH115
     except OSError as error:
-        raise _Vanished from error
-    inside = recordable(relpath, target, prefix)
-    kept = target if inside else ""
+        raise Vanished from error
+    inside = _stays(relpath, target)
     try:
-        there = os.stat(path)
+        there = os.stat(path)  # noqa: PTH116
     except PermissionError as error:
         raise refusal(error, shown) from error
     except OSError as error:
-        if recordable(relpath, target, ""):
+        if inside:
             return POINTER, Link(target, None)
         raise BadInput(
             f"{shown}: this link leads to {target!a}, where nothing is", hint="Mend the link or remove it."
         ) from error
     kind = _KINDS[there.st_mode]
     if kind in {FILE, EXECUTABLE}:
-        return (EXECUTABLE_LINK if kind == EXECUTABLE else LINK), Link(kept, stamp_of(there))
+        return (EXECUTABLE_LINK if kind == EXECUTABLE else LINK), Link(target if inside else "", stamp_of(there))
     if kind != FOLDER:
         raise _odd(shown)
     if not inside:
         raise BadInput(
-            f"{shown}: this link leads to the folder {target!a}, which no other workspace would have",
-            hint="Put the folder's files there instead, or a relative link to a folder of this repository.",
+            f"{shown}: this link leads to {target!a}, a folder outside of the tracked one",
+            hint="Put the folder's files in its place, or a relative link that stays in the tracked folder.",
         )
     return POINTER, Link(target, None)
 
 
-def recordable(relpath: str, target: str, prefix: str) -> bool:
-    """Whether a link can be made again in another workspace: relative, and leading to a place in the repository.
-
-    >>> recordable("a/link", "../b", ""), recordable("a/link", "../../b", "")
-    (True, False)
-    >>> recordable("a/link", "../../b", "data"), recordable("link", "/etc", "data")
-    (True, False)
-    """
-    if os.path.isabs(target):  # noqa: PTH117
+def _stays(relpath: str, target: str) -> bool:
+    """Whether a link can be made again in another workspace."""
+    if target.startswith("/") or not _is_unicode(os.fsencode(target)):
         return False
-    folder = os.path.dirname(f"{prefix}/{relpath}" if prefix else relpath)  # noqa: PTH120
-    parts = os.path.normpath(f"{folder}/{target}" if folder else target).split("/")
-    return parts[0] != ".." and not {".git", ".dvc"} & set(parts) and _is_unicode(os.fsencode(target))
+    from modelkeep.data.side import stays_inside
+
+    return stays_inside(relpath, target)
 
 
 def positions(kinds: bytes | bytearray, kind: int) -> list[int]:

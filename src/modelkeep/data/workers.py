@@ -1,0 +1,179 @@
+"""Work shared with forked processes: numbered pieces go out, bytes come back.
+
+A forked worker starts in a millisecond and knows all that its parent knows. It is safe only while the parent has a
+single thread, since locks that other threads hold would stay held for ever in the child.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import select
+import sys
+from collections.abc import Callable, Iterator
+from struct import Struct
+from typing import Final, NoReturn
+
+from modelkeep.core.errors import KINDS, Busy, Error
+
+_HEAD: Final = Struct("=cIQ")
+"""What a worker sends: result, error or end; number of the piece; how many bytes follow."""
+_TOKEN: Final = Struct("=I")
+_PIPE: Final = 65536
+MOST: Final = _PIPE // _TOKEN.size
+"""So many pieces at most: their numbers wait in a pipe."""
+
+
+def cores() -> int:
+    """Gives how many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def may_fork() -> bool:
+    """Whether forking is safe here: POSIX but for macOS, whose own libraries forbid it, and no second thread."""
+    if not hasattr(os, "fork") or sys.platform == "darwin":
+        return False
+    try:
+        return len(os.listdir("/proc/self/task")) == 1  # noqa: PTH208 - sees the threads of extensions too
+    except OSError:
+        threading = sys.modules.get("threading")
+        return threading is None or threading.active_count() == 1
+
+
+def forked(pieces: int, work: Callable[[int], bytes], processes: int) -> Iterator[tuple[int, bytes]]:
+    """Gives (number, what `work` makes of it) for every piece, in the order of arrival, from forked workers.
+
+    No worker outlives the iteration, however it ends.
+
+    Args:
+        pieces: how many there are, at most `MOST`; a worker takes the next one when it is free.
+        work: is called in a worker.
+        processes: how many workers.
+
+    Raises:
+        Error: what `work` raised.
+        Busy: a worker died.
+    """
+    tokens, refill = os.pipe()
+    workers: dict[int, int] = {}
+    try:
+        os.write(refill, b"".join(map(_TOKEN.pack, range(pieces))))
+        os.close(refill)
+        refill = -1
+        for _ in range(min(processes, pieces)):
+            out, into = os.pipe()
+            try:
+                pid = os.fork()
+            except OSError:  # no more processes: fewer workers do it, or none and we do it here
+                os.close(out)
+                os.close(into)
+                break
+            if pid == 0:
+                _labour(tokens, into, [out, *workers], work)
+            os.close(into)
+            workers[out] = pid
+        if not workers:
+            yield from ((number, work(number)) for number in range(pieces))
+        yield from _gathered(workers)
+    finally:
+        os.close(tokens)
+        if refill >= 0:
+            os.close(refill)
+        for out, pid in workers.items():
+            os.close(out)
+            _end(pid)
+
+
+def _labour(tokens: int, into: int, others: list[int], work: Callable[[int], bytes]) -> NoReturn:
+    """Lives a worker's life."""
+    try:
+        gc.disable()
+        import signal
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
+        for fd in others:  # so that a write fails when the parent is gone
+            os.close(fd)
+        while token := os.read(tokens, _TOKEN.size):
+            (piece,) = _TOKEN.unpack(token)
+            _send(into, b"r", piece, work(piece))
+        _send(into, b"e", 0, b"")
+    except Error as error:
+        _send(into, str(_kind(error)).encode(), 0, f"{error.message}\0{error.hint}".encode("utf-8", "surrogateescape"))
+    except BaseException as error:  # noqa: BLE001
+        _send(into, b"?", 0, f"{type(error).__name__}: {error}".encode("utf-8", "surrogateescape"))
+    finally:
+        os._exit(0)
+
+
+def _send(into: int, kind: bytes, piece: int, data: bytes) -> None:
+    view = memoryview(_HEAD.pack(kind, piece, len(data)) + data)
+    while view:
+        view = view[os.write(into, view) :]
+
+
+def _gathered(workers: dict[int, int]) -> Iterator[tuple[int, bytes]]:
+    """Gives what workers send until each has said that it is done."""
+    poll = select.poll()
+    waiting = dict.fromkeys(workers, b"")
+    for out in waiting:
+        poll.register(out, select.POLLIN)
+    while waiting:
+        for out, _ in poll.poll():
+            data = os.read(out, 1 << 20)
+            if not data:
+                raise _death(workers.pop(out), out)
+            messages, waiting[out] = _split(waiting[out] + data)
+            for kind, piece, body in messages:
+                if kind == b"r":
+                    yield piece, body
+                elif kind == b"e":
+                    poll.unregister(out)
+                    del waiting[out]
+                else:
+                    raise _error(kind, body)
+
+
+def _split(data: bytes) -> tuple[list[tuple[bytes, int, bytes]], bytes]:
+    """Gives the whole messages and the rest."""
+    found = []
+    at = 0
+    while at + _HEAD.size <= len(data):
+        kind, piece, size = _HEAD.unpack_from(data, at)
+        if at + _HEAD.size + size > len(data):
+            break
+        at += _HEAD.size
+        found.append((kind, piece, data[at : at + size]))
+        at += size
+    return found, data[at:]
+
+
+def _error(kind: bytes, body: bytes) -> Error:
+    message, _, hint = body.decode("utf-8", "surrogateescape").partition("\0")
+    if kind.isdigit():
+        return KINDS[int(kind)](message, hint=hint)
+    return Error(f"a worker process failed: {message}")
+
+
+def _kind(error: Error) -> int:
+    return next(number for number, kind in enumerate(KINDS) if isinstance(error, kind))
+
+
+def _death(pid: int, out: int) -> Busy:
+    os.close(out)
+    _, status = os.waitpid(pid, 0)
+    code = os.waitstatus_to_exitcode(status)
+    how = f"was ended by signal {-code}" if code < 0 else f"ended with status {code}"
+    return Busy(
+        f"worker process {pid} {how} before its work was done",
+        hint="Most often the machine ran out of memory: make room and run it again.",
+    )
+
+
+def _end(pid: int) -> None:
+    import signal
+
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
