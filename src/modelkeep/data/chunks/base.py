@@ -147,7 +147,7 @@ class OpenPacks:
         self._open.clear()
 
 
-def base_of(place: Place, packs: OpenPacks, previous: str, first_ids: Sequence[bytes]) -> Base | None:
+def base_of(place: Place, packs: OpenPacks, previous: str, first_ids: Sequence[bytes], size: int) -> Base | None:
     """Gives the version to compare with, if there is one that helps.
 
     Args:
@@ -156,6 +156,7 @@ def base_of(place: Place, packs: OpenPacks, previous: str, first_ids: Sequence[b
         previous: the oid that the caller knows to have come before; empty when unknown.
         first_ids: ids of the new version's first chunks; without `previous`, the newest recipe that has most of them
             is taken.
+        size: the new version's; when no recipe has any of the ids, the newest of exactly this size is taken.
     """
     if previous and (recipe := _usable(place, place.recipe(previous))) is not None:
         return Base(recipe, packs)
@@ -166,9 +167,9 @@ def base_of(place: Place, packs: OpenPacks, previous: str, first_ids: Sequence[b
         if recipe is None:
             continue
         base = Base(recipe, packs)
-        shared = sum(name in base.chunks for name in first_ids)
-        if shared and (best is None or shared > best[0]):
-            best = shared, base
+        score = 2 * sum(name in base.chunks for name in first_ids) + (recipe.size == size > 0)
+        if score and (best is None or score > best[0]):
+            best = score, base
     return best[1] if best else None
 
 

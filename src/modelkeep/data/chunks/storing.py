@@ -76,7 +76,7 @@ class _Storing:
         for number, batch in enumerate(cutter.batches()):
             if number == 0:
                 names = [name for name, _ in batch]
-                self._base = base_of(self._place, self._packs, self._previous, names)
+                self._base = base_of(self._place, self._packs, self._previous, names, path.stat().st_size)
             for name, data in batch:
                 self._take(name, data)
         self._settle(self._base.recipe.size if self._base is not None else None)
