@@ -19,7 +19,7 @@ from modelkeep.store.remote import Outcome
 T = TypeVar("T")
 R = TypeVar("R")
 
-_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _REFUSED: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
 
@@ -53,7 +53,7 @@ def disk_error(error: OSError, what: str) -> Error:
     Busy('/mnt/share: No space left on device')
     """
     reason = f"{what}: {error.strerror or error}"
-    if error.errno in _FULL:
+    if error.errno in FULL:
         return Busy(reason, hint="Make room on that disk, then run the command again.", retry_after_s=60)
     if error.errno in _REFUSED:
         return Denied(reason, hint="Check the owner and mode of the folder, and how the disk is mounted.")
@@ -236,6 +236,29 @@ def _work_off(work: Callable[[T], R], waiting: deque[T], done: SimpleQueue[R | _
     except BaseException as raised:  # noqa: BLE001  handed to the thread that asked
         error = raised
     done.put(_Ended(error))
+
+
+class Mark:
+    """How far one blob has come; what is sent or fetched a second time is not told twice.
+
+    >>> heard: list[int] = []
+    >>> mark = Mark(heard.append)
+    >>> [mark.reach(done) for done in (10, 5, 12)]
+    [None, None, None]
+    >>> heard
+    [10, 2]
+    """
+
+    __slots__ = ("_hear", "_told")
+
+    def __init__(self, hear: Callable[[int], None]) -> None:
+        self._hear, self._told = hear, 0
+
+    def reach(self, done: int) -> None:
+        """Tells of what is new in the first `done` bytes."""
+        if done > self._told:
+            self._hear(done - self._told)
+            self._told = done
 
 
 def counted(moved: Callable[[int], None]) -> Callable[[int], None]:

@@ -18,7 +18,7 @@ from modelkeep.core.errors import BadInput, Busy, Denied, Error, Missing, Unreac
 from modelkeep.core.secret import NONE, Secret
 from modelkeep.store.options import Options
 from modelkeep.store.remote import Download, Moved, Outcome, Stat, Upload
-from modelkeep.store.transfers import PATIENCE, Partial, checked, counted, each, many
+from modelkeep.store.transfers import PATIENCE, Mark, Partial, checked, counted, each, many
 
 AT_ONCE: Final = 16
 _PIECE: Final = 1 << 20
@@ -429,17 +429,14 @@ def payload(item: Upload, hear: Moved) -> Body:
     Raises:
         Unreachable: the file is not as long as was announced.
     """
-    told = 0
+    mark = Mark(hear)
 
     def pieces(source: Iterator[bytes]) -> Iterator[bytes]:
-        nonlocal told
         sent = 0
         for data in source:
             yield data
             sent += len(data)
-            if sent > told:
-                hear(sent - told)
-                told = sent
+            mark.reach(sent)
 
     def begin() -> Iterable[bytes]:
         if isinstance(item.source, bytes):

@@ -54,7 +54,7 @@ class Webdav(Site):
         """Gives what a folder holds; nothing when there is no such folder."""
         headers = {"Depth": "1", "Content-Type": "application/xml"}
         answer = self._web.ask(
-            "PROPFIND", f"{folder}/" if folder else "", headers, body=lambda: _QUESTION, size=len(_QUESTION)
+            "PROPFIND", f"{folder}/" if folder else "", headers, body=lambda: (_QUESTION,), size=len(_QUESTION)
         )
         if answer.status == 404:
             return
