@@ -85,11 +85,11 @@ def render(metafile: Metafile, previous: bytes | None = None) -> bytes:
         previous: what the file holds now; its comments, its order and its other fields stay.
 
     Raises:
-        BadInput: `previous` is no YAML.
+        BadInput: `previous` is no YAML, or a name is no UTF-8.
     """
     wanted = document(metafile)
     if not previous or not previous.strip():
-        return (plain.write(wanted) or _dumped(wanted)).encode()
+        return _bytes(plain.write(wanted) or _dumped(wanted), metafile.path)
     text = _text(previous, metafile.path)
     old = plain.read(text)
     if old is not None and plain.write(old) == text:
@@ -99,7 +99,7 @@ def render(metafile: Metafile, previous: bytes | None = None) -> bytes:
             return edited.encode()
     from modelkeep.data.roundtrip import edited as edited_yaml
 
-    return edited_yaml(text, lambda old: _apply(old, wanted), shown(metafile.path)).encode()
+    return _bytes(edited_yaml(text, lambda old: _apply(old, wanted), shown(metafile.path)), metafile.path)
 
 
 def write(path: Path, metafile: Metafile) -> bool:
@@ -176,6 +176,15 @@ def _text(data: bytes, path: Path) -> str:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise BadInput(f"{shown(path)}:{line}: not UTF-8 at byte {error.start}") from None
+
+
+def _bytes(text: str, path: Path) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        raise BadInput(
+            f"{shown(path)!a}: a name that is no UTF-8 cannot stand in it", hint="Rename the file."
+        ) from None
 
 
 def _document(text: str, path: Path) -> dict[str, Json]:
@@ -282,7 +291,7 @@ def _items(now: list[Json] | None, wanted: list[Json], part: str) -> list[Json]:
     by_path = {str(one.get("path")): one for one in now if isinstance(one, dict)}
     items: list[Json] = []
     for other in wanted:
-        one = by_path.get(str(other.get("path"))) if isinstance(other, dict) else None
+        one = by_path.pop(str(other.get("path")), None) if isinstance(other, dict) else None
         if one is not None and isinstance(other, dict):
             _apply(one, other, part)
         items.append(other if one is None else one)

@@ -29,7 +29,8 @@ _KEY: Final = re.compile(r"([A-Za-z_][\w-]*):(?: (.*))?\Z")
 _WORDS: Final = frozenset({"true", "false", "null", "yes", "no", "on", "off", "y", "n"})
 _LISTS: Final = ("executable", "empty")
 _NONE: Final[Mapping[str, str]] = MappingProxyType({})
-_ESCAPES: Final = re.compile(r'"(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"')
+_QUOTED: Final = re.compile(r'"((?:[^"\\]|\\(?:["\\]|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}))*)"')
+_CODE: Final = re.compile(r'\\(?:(["\\])|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8}))')
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,9 +238,16 @@ def stays_inside(link: str, target: str) -> bool:
 def _quoted(text: str) -> str:
     if _PLAIN.match(text) is not None and text.lower() not in _WORDS:
         return text
-    import json
+    return '"' + "".join(map(_written, text)) + '"'
 
-    return json.dumps(text)
+
+def _written(char: str) -> str:
+    """A character between double quotes, as YAML and we read it."""
+    if char in '"\\':
+        return f"\\{char}"
+    if char.isprintable():
+        return char
+    return f"\\u{ord(char):04x}" if ord(char) < 0x10000 else f"\\U{ord(char):08x}"
 
 
 def _unquoted(text: str, at: str) -> tuple[str, str]:
@@ -251,10 +259,14 @@ def _unquoted(text: str, at: str) -> tuple[str, str]:
         return found[0], text[found.end() :].rstrip() if not text[found.end() :].startswith(": ") else text[
             found.end() :
         ]
-    quoted = _ESCAPES.match(text)
+    quoted = _QUOTED.match(text)
     if quoted is None:
         raise BadInput(f"{at}: a quoted text without its end")
-    import json
+    try:
+        return _CODE.sub(_meant, quoted[1]), text[quoted.end() :]
+    except (ValueError, OverflowError):
+        raise BadInput(f"{at}: a character that does not exist") from None
 
-    value: str = json.loads(quoted[0])
-    return value, text[quoted.end() :]
+
+def _meant(found: re.Match[str]) -> str:
+    return found[1] or chr(int(found[2] or found[3], 16))
