@@ -6,12 +6,12 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from modelkeep.core.errors import Corrupt, Missing
+from modelkeep.core.errors import Corrupt, Error, Missing
 from modelkeep.data import manifest
 from modelkeep.data.chunked import receive_chunked
 from modelkeep.data.cloud import Cloud, key_of, oid_of
 from modelkeep.data.progress import Progress
-from modelkeep.data.transfer import Load, Moved, Tally, loads
+from modelkeep.data.transfer import Counted, Load, Moved, Tally, loads
 from modelkeep.store.blobs.hashed import file_digest
 
 if TYPE_CHECKING:
@@ -98,13 +98,13 @@ class _Receiving:
         if not oids:
             return
         with self.repo.blobs.incoming() as incoming:
-            left = self._resume(incoming, oids)
-            resumed = {oid for oid in left if _size(incoming.path(oid, legacy=self.load.legacy))}
+            begun = _begun(incoming, self.load.legacy)
+            left = oids - self._resume(incoming, oids & begun)
             bad = self._download(incoming, left)
-            again = bad.keys() & resumed  # what lay there from before may have been what was wrong
+            again = bad.keys() & begun  # what lay there from before may have been what was wrong
             if again:
-                bad |= dict.fromkeys(again, "") | self._download(incoming, again)
-                bad = {oid: reason for oid, reason in bad.items() if reason}
+                second = self._download(incoming, again)
+                bad = {oid: reason for oid, reason in (bad | second).items() if oid not in again or oid in second}
         self._corrupt(bad)
 
     def _corrupt(self, bad: dict[str, str]) -> None:
@@ -117,79 +117,83 @@ class _Receiving:
         self.cloud.distrust(bad)
 
     def _resume(self, incoming: Incoming, oids: set[str]) -> set[str]:
-        """Publishes what an earlier run fetched completely, and gives the rest."""
+        """Publishes what an earlier run fetched completely, and gives what that was."""
         legacy = self.load.legacy
-        sizes = {one.oid: one.size for one in self.load.outs if not one.is_dir}
-        complete: list[tuple[str, Path]] = []
+        complete: dict[str, Path] = {}
         digests: dict[str, Digest] = {}
         for oid in oids:
             path = incoming.path(oid, legacy=legacy)
-            size = _size(path)
-            if not size:
-                continue
+            size = path.stat().st_size
             if size <= _SMALL and not legacy:
                 digest = file_digest(path)
                 if digest.md5 == oid[:32]:
                     digests[oid] = digest
-                    complete.append((oid, path))
-            elif size == self._expected(oid, sizes):
-                complete.append((oid, path))
+                    complete[oid] = path
+            elif size == self._expected(oid):
+                complete[oid] = path
         if not complete:
-            return oids
-        bad = {oid for oid, _ in incoming.publish(complete, digests, legacy=legacy)}
-        return oids - {oid for oid, _ in complete if oid not in bad}
+            return set()
+        return complete.keys() - {oid for oid, _ in incoming.publish(complete.items(), digests, legacy=legacy)}
 
-    def _expected(self, oid: str, sizes: dict[str, int | None]) -> int | None:
-        known = sizes.get(oid)
+    def _expected(self, oid: str) -> int | None:
+        known = self.load.sizes.get(oid)
         if known is not None:
             return known
         stat = self.cloud.remote.stat(key_of(oid, legacy=self.load.legacy))
         return None if stat is None else stat.size
 
-    def _download(self, incoming: Incoming, oids: set[str]) -> dict[str, str]:
+    def _download(self, incoming: Incoming, oids: Collection[str]) -> dict[str, str]:
         """Downloads and publishes objects; gives those whose bytes are wrong, and why."""
         from modelkeep.store.remote import Download
 
-        if not oids:
-            return {}
         legacy = self.load.legacy
-        sizes = {one.oid: one.size for one in self.load.outs if not one.is_dir}
-        items = [
-            Download(key_of(oid, legacy=legacy), incoming.path(oid, legacy=legacy), sizes.get(oid))
-            for oid in sorted(oids)
-        ]
+        sizes = self.load.sizes
+        paths = {oid: incoming.path(oid, legacy=legacy) for oid in sorted(oids)}
+        items = [Download(key_of(oid, legacy=legacy), path, sizes.get(oid)) for oid, path in paths.items()]
         bad: dict[str, str] = {}
-        done: list[tuple[str, Path]] = []
-        waiting = 0
-        with self.progress.begin(f"Fetching from {self.cloud.name}", unit="bytes") as step:
-            for key, error in self.cloud.remote.download(items, step.add):
+        done: dict[str, Path] = {}
+        published = 0
+        with self.progress.begin(f"Fetching from {self.cloud.name}", total=self._total(oids), unit="bytes") as step:
+            heard = Counted(step)
+            for key, error in self.cloud.remote.download(items, heard.add):
                 oid = oid_of(key)
                 if error is not None:
                     self._failed(oid, error)
                     continue
-                path = incoming.path(oid, legacy=legacy)
-                size = _size(path)
-                done.append((oid, path))
-                waiting += size
-                self.tally.objects += 1
-                self.tally.bytes += size
-                if len(done) >= _BATCH_FILES or waiting >= _BATCH_BYTES:
-                    bad |= dict(incoming.publish(done, legacy=legacy))
-                    done, waiting = [], 0
-            bad |= dict(incoming.publish(done, legacy=legacy))
-        self.tally.objects -= len(bad)
+                done[oid] = paths[oid]
+                if len(done) >= _BATCH_FILES or heard.amount - published >= _BATCH_BYTES:
+                    bad |= dict(incoming.publish(done.items(), legacy=legacy))
+                    self.tally.objects += len(done)
+                    done, published = {}, heard.amount
+            bad |= dict(incoming.publish(done.items(), legacy=legacy))
+        self.tally.objects += len(done) - len(bad)
+        self.tally.bytes += heard.amount
         return bad
 
-    def _failed(self, oid: str, error: Exception) -> None:
+    def _total(self, oids: Collection[str]) -> int | None:
+        """How many bytes are to come, as far as metafiles tell: those of whole folders and of single files."""
+        wanted = set(oids)
+        known = 0
+        for one in self.load.outs:
+            members = {oid for _, oid in self.load.members.get(one.oid, ())} or {one.oid}
+            if one.size is not None and members <= wanted:
+                known += one.size
+                wanted -= members
+        return None if wanted else known
+
+    def _failed(self, oid: str, error: Error) -> None:
         name = self.load.names([oid]).get(oid, oid)
         if isinstance(error, Missing):
             self.tally.fault("missing", oid, name, f"not on {self.cloud.name}")
         else:
-            self.tally.failed(oid, name, error)  # type: ignore[arg-type]
+            self.tally.failed(oid, name, error)
 
 
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0
+def _begun(incoming: Incoming, legacy: bool) -> set[str]:
+    """Gives the objects of which earlier runs left bytes."""
+    top = incoming.path("0" * 32, legacy=legacy).parent.parent
+    return {
+        path.parent.name + path.name
+        for path in top.glob("[0-9a-f][0-9a-f]/*")
+        if path.is_file() and path.stat().st_size
+    }

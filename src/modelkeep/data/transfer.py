@@ -7,10 +7,10 @@ import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, Self
 
 from modelkeep.core.errors import Corrupt, Error, Missing
-from modelkeep.data.progress import SILENT, Progress
+from modelkeep.data.progress import SILENT, Progress, Step
 
 if TYPE_CHECKING:
     from modelkeep.data.cloud import Cloud
@@ -157,6 +157,11 @@ class Load:
         """The single files by their oid."""
         return {one.oid: one for one in self.outs if not one.is_dir}
 
+    @property
+    def sizes(self) -> dict[str, int | None]:
+        """The bytes of single files, as far as their metafiles know."""
+        return {one.oid: one.size for one in self.outs if not one.is_dir}
+
     def asked(self) -> set[str]:
         """Gives every file that was asked for: single ones and members, as far as their manifests are known."""
         found = set(self.files)
@@ -177,6 +182,29 @@ class Load:
                 if oid in oids:
                     found.setdefault(oid, f"{one.name}/{path}")
         return found
+
+
+class Counted:
+    """Hands amounts on to a step, and knows their sum.
+
+    Args:
+        step: hears of the same amounts.
+    """
+
+    def __init__(self, step: Step) -> None:
+        self._step = step
+        self.amount = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def add(self, amount: int) -> None:
+        """Tells that `amount` more is done."""
+        self.amount += amount
+        self._step.add(amount)
 
 
 def loads(outs: Iterable[Wanted]) -> Iterator[Load]:

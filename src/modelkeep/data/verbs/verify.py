@@ -7,14 +7,13 @@ import shutil
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from modelkeep.core.errors import Corrupt, Error, Missing
 from modelkeep.data import manifest
 from modelkeep.data.cloud import key_of, oid_of
 from modelkeep.data.progress import SILENT, Progress, Step
-from modelkeep.data.transfer import Load, beside, loads
+from modelkeep.data.transfer import Counted, Load, beside, loads
 from modelkeep.data.wanted import Wanted, by_remote, wanted
 from modelkeep.store.blobs.hashed import dos2unix_md5, file_digest
 
@@ -140,7 +139,8 @@ def _cache(repo: Repository, load: Load, seen: set[str], heal: bool, progress: P
 def _scrub(repo: Repository, load: Load, oids: set[str], heal: bool, progress: Progress) -> Verified:
     if not oids:
         return Verified()
-    with _Counted(progress.begin("Reading the cache", unit="bytes")) as step:
+    with progress.begin("Reading the cache", unit="bytes") as drawn:
+        step = Counted(drawn)
         found = repo.blobs.scrub(sorted(oids), step, legacy=load.legacy)
     names = load.names([one.oid for one in found])
     healed = _heal(repo, load, {one.oid for one in found}, progress) if heal and found else set()
@@ -174,27 +174,6 @@ def _heal(repo: Repository, load: Load, oids: set[str], progress: Progress) -> s
     return healed
 
 
-class _Counted:
-    """A step that also knows the sum."""
-
-    def __init__(self, step: Step) -> None:
-        self._step = step
-        self.amount = 0
-
-    def add(self, amount: int) -> None:
-        self.amount += amount
-        self._step.add(amount)
-
-    def __enter__(self) -> Self:
-        self._step.__enter__()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._step.__exit__(kind, error, traceback)
-
-
 def _chunks(repo: Repository, outs: Sequence[Wanted], all: bool, progress: Progress) -> Verified:  # noqa: A002
     """Reads what chunked files are made of; what is bad there is fetched again by the next pull."""
     oids = [one.oid for one in outs if one.chunked]
@@ -202,7 +181,8 @@ def _chunks(repo: Repository, outs: Sequence[Wanted], all: bool, progress: Progr
         return Verified()
     from modelkeep.data import chunks
 
-    with _Counted(progress.begin("Reading chunks", unit="bytes")) as step:
+    with progress.begin("Reading chunks", unit="bytes") as drawn:
+        step = Counted(drawn)
         found = chunks.verify(repo, None if all else oids, step)
     names = {one.oid: one.name for one in outs}
     bad = tuple(
