@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import gzip
+import io
 import re
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -179,14 +181,15 @@ class Version:
     def _head(self, *, gz: bool) -> list[str]:
         """The column names of a CSV; sets the separator."""
         try:
-            with self._lines(gz=gz) as file:
-                line = file.readline(_LINE_BYTES)
-                head = re.sub(r'"[^"]*"', "", line)
-                self.separator = max(",;\t|", key=head.count)
-                columns = next(
-                    csv.reader([line, *file] if line.count('"') % 2 else [line], delimiter=self.separator), []
-                )
-        except (UnicodeDecodeError, gzip.BadGzipFile, EOFError, csv.Error) as error:
+            with gzip.open(self.path) if gz else self.path.open("rb") as file:
+                raw = file.readline(_LINE_BYTES)
+                while raw.count(b'"') % 2 and len(raw) < _LINE_BYTES and (more := file.readline(_LINE_BYTES)):
+                    raw += more
+            line = raw.decode("utf-8-sig")
+            head = re.sub(r'"[^"]*"', "", line)
+            self.separator = max(",;\t|", key=head.count)
+            columns = next(csv.reader(io.StringIO(line, newline=""), delimiter=self.separator, strict=True), [])
+        except (UnicodeDecodeError, gzip.BadGzipFile, EOFError, zlib.error, csv.Error) as error:
             raise BadInput(f"{self.label}:1: {error}", hint="Give CSV in UTF-8, or Parquet.") from None
         if not columns or "\0" in line:
             raise BadInput(f"{self.label}:1: no head line", hint="Give CSV with a head line, or Parquet.")
