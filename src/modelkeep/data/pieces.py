@@ -87,6 +87,14 @@ def gather(foreign: Foreign, supply: Supply, path: str) -> Gathered:
     return _gather(foreign, supply, foreign.resolve(foreign.clean(path)), ())
 
 
+def exists(foreign: Foreign, path: str) -> bool:
+    """Says whether a repository has a path, as far as that is known without fetching anything."""
+    asked = foreign.resolve(foreign.clean(path))
+    if not asked or any(is_below(asked, one.path) or is_below(one.path, asked) for one in foreign.tracked):
+        return True
+    return _is_there(foreign, asked)
+
+
 def _gather(foreign: Foreign, supply: Supply, asked: str, behind: tuple[str, ...]) -> Gathered:
     found: dict[str, Piece] = {}
     links: list[str] = []
@@ -104,7 +112,7 @@ def _gather(foreign: Foreign, supply: Supply, asked: str, behind: tuple[str, ...
             _add(foreign, supply, one, gathered)
     for link in links:
         _follow(foreign, supply, link, (*behind, asked), gathered)
-    if not found and not gathered.outs and not (asked and _is_folder(foreign, asked)):
+    if not found and not gathered.outs and not (asked and _is_there(foreign, asked)):
         raise foreign.unknown(asked)
     gathered.is_dir = "" not in found
     gathered.pieces = [found[name] for name in sorted(found)]
@@ -202,6 +210,6 @@ def _plain(foreign: Foreign, asked: str) -> Iterator[tuple[str, Plain]]:
                 yield path[len(asked) + 1 if asked else 0 :], place
 
 
-def _is_folder(foreign: Foreign, path: str) -> bool:
+def _is_there(foreign: Foreign, path: str) -> bool:
     above, _, name = path.rpartition("/")
     return name in foreign.view.children(above)
