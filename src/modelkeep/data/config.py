@@ -491,6 +491,6 @@ def _absolute(path: str, folder: Path) -> str:
 
 def _relative(path: str, folder: Path) -> str:
     """A path as DVC keeps it: one from the current folder counts from the settings file's."""
-    if _SCHEME.match(path) is not None or os.path.isabs(path) or os.path.expanduser(path) != path:  # noqa: PTH111, PTH117
+    if not path or _SCHEME.match(path) is not None or os.path.isabs(path) or os.path.expanduser(path) != path:  # noqa: PTH111, PTH117
         return path
     return os.path.relpath(path, folder).replace(os.sep, "/")

@@ -145,7 +145,7 @@ class Ini:
 
     def _parse(self) -> None:
         self.sections = {}
-        section: Section | None = None
+        section = Section("", -1, 0, 0)  # settings before any section mean nothing to DVC
         number = 0
         while number < len(self._lines):
             line = self._lines[number]
@@ -159,23 +159,22 @@ class Ini:
                 number += 1
             else:
                 number = self._entry(line, number, section)
-            if section is not None:
-                section.end = number
+            section.end = number
         self._close()
 
-    def _section(self, found: re.Match[str], number: int, above: Section | None) -> Section:
+    def _section(self, found: re.Match[str], number: int, above: Section) -> Section:
         depth = found[1].count("[")
-        if depth != found[3].count("]") or depth > (above.depth if above is not None else 0) + 1:
+        if depth != found[3].count("]") or depth > above.depth + 1:
             self._refuse(number, "brackets that do not match")
         title = meant(_bare(found[2]))
         if depth > 1:
-            title = f"{above.title if above is not None else ''}\0{title}"  # DVC knows no such section; it is kept
+            title = f"{above.title}\0{title}"  # DVC knows no such section; it is kept
         if title in self.sections:
             self._refuse(number, f"the section {title!a} is there twice")
         section = self.sections[title] = Section(title, number, number + 1, depth)
         return section
 
-    def _entry(self, line: str, number: int, section: Section | None) -> int:
+    def _entry(self, line: str, number: int, section: Section) -> int:
         found = _ENTRY.match(line)
         if found is None:
             if line.startswith(("<<<<<<<", "=======", ">>>>>>>", "|||||||")):
@@ -188,8 +187,6 @@ class Ini:
         else:
             value, comment = self._value(raw, number)
             end = number + 1
-        if section is None:
-            return end  # before any section: DVC passes over it
         if key in section.entries:
             self._refuse(number, f"{key!a} is there twice")
         section.entries[key] = Entry(key, value, number, end, indent, comment)

@@ -29,7 +29,7 @@ SECRETS: Final = frozenset(
 _NAMES_ONLY: Final = frozenset({"access_key_id", "oss_key_id", "custom_auth_header", "bearer_token_command"})
 """Shown to nobody, but no secret by themselves."""
 _HIDDEN: Final = "********"
-_USER: Final = re.compile(r"(?P<scheme>\w[\w+.-]*://)(?P<user>[^/@\s]*)@")
+_SCHEME: Final = re.compile(r"(\w[\w+.-]*://)([^/?#\s]*)(.*)", re.DOTALL)
 _QUERY: Final = re.compile(
     r"(?P<key>[?&](?:[^=&#\s]*(?:sig|signature|token|secret|password|credential|key)[^=&#\s]*)=)[^&#\s]+", re.IGNORECASE
 )
@@ -50,12 +50,16 @@ def masked_url(url: str) -> str:
     >>> masked_url("https://a.blob.core.windows.net/c?sv=1&sig=abc"), masked_url("ssh://me@host/x")
     ('https://a.blob.core.windows.net/c?sv=1&sig=********', 'ssh://me@host/x')
     """
-    return _QUERY.sub(rf"\g<key>{_HIDDEN}", _USER.sub(_without_password, url))
-
-
-def _without_password(found: re.Match[str]) -> str:
-    secret = ":" in found["user"] or found["scheme"].startswith(("http", "webdav"))
-    return f"{found['scheme']}{_HIDDEN if secret else found['user']}@"
+    found = _SCHEME.match(url)
+    if found is not None:
+        scheme, host, rest = found.groups()
+        if "@" not in host and "@" in rest and not host.rpartition(":")[2].isdigit() and ":" in host:
+            host, rest = f"{host}{rest}", ""  # a password with a slash in it
+        user, at, place = host.rpartition("@")
+        if at and (":" in user or scheme.startswith(("http", "webdav"))):
+            user = _HIDDEN
+        url = f"{scheme}{user}{at}{place}{rest}"
+    return _QUERY.sub(rf"\g<key>{_HIDDEN}", url)
 
 
 def is_secret(key: str, value: str) -> bool:
