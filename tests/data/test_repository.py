@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import threading
 from pathlib import Path
 
@@ -62,8 +63,6 @@ def test_a_lock_may_be_taken_again_by_its_own_thread_only(tmp_path: Path, monkey
             order.append("other")
 
     thread = threading.Thread(target=other)
-    import os
-
     monkeypatch.chdir(repo.root)
     with repo.writing("data"), repo.writing("data"), repo.writing("data/inside"):
         thread.start()
@@ -85,7 +84,5 @@ def test_a_lock_may_be_taken_again_by_its_own_thread_only(tmp_path: Path, monkey
 )
 def test_refusals_of_the_disk_name_file_and_next_step(number: int, kind: type[Exception], word: str) -> None:
     with pytest.raises(kind, match=word) as caught, disk_errors("f"):
-        import os
-
         raise OSError(number, os.strerror(number), "/data/f")
     assert "/data/f" in str(caught.value)

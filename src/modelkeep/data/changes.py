@@ -13,7 +13,7 @@ from modelkeep.data.names import twins
 from modelkeep.data.placed import Note
 from modelkeep.data.progress import SILENT, Progress
 from modelkeep.data.side import Side
-from modelkeep.data.snapshot import Snapshot, peek, snapshot
+from modelkeep.data.snapshot import Snapshot, snapshot
 from modelkeep.data.targets import Tracked
 
 if TYPE_CHECKING:
@@ -146,8 +146,8 @@ def needed(repo: Repository, one: Tracked, notes: Mapping[str, Note], progress: 
     out = one.out
     if not out.oid or not out.cache:
         return False
-    strict = is_strict(repo, one, notes)
-    if not strict and not out.executable and peek(repo, one.path, hash=out.hash) == out.oid:
+    shot = snapshot(repo, one.path, hash=out.hash, progress=progress)
+    if shot is not None and shot.oid == out.oid and not out.executable and not is_strict(repo, one, notes):
         return False
     return plan(repo, one, notes, progress=progress) is not None
 

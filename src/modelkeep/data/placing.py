@@ -14,6 +14,7 @@ from modelkeep.data import side
 from modelkeep.data.changes import Plan
 from modelkeep.data.placed import Note, note
 from modelkeep.data.progress import Progress, Step
+from modelkeep.data.scan import Stamp
 from modelkeep.data.snapshot import remember
 from modelkeep.store.blobs.objects import Placing
 
@@ -61,9 +62,17 @@ def apply(repo: Repository, made: Plan, progress: Progress) -> Done:
             worker.parts()
     if not made.partial:
         entries = sorted(made.target.items()) if made.is_dir else None
-        remember(repo, made.one.path, made.one.out.oid, entries, hash=made.one.out.hash)
+        remember(repo, made.one.path, made.one.out.oid, entries, hash=made.one.out.hash, seen=_untouched(made))
     note(repo, [Note(repo.relpath(made.one.path), made.one.out.oid, side.path_of(made.one.metafile).exists())])
     return _counted(made)
+
+
+def _untouched(made: Plan) -> dict[str, Stamp]:
+    """Gives the stamps of the files that nothing was done to, as they were when their content was known."""
+    if made.whole or made.shot is None:
+        return {}
+    touched = {*made.place, *made.links, *made.modes}
+    return {path: stamp for path, stamp in made.shot.stamps() if path not in touched}
 
 
 def _total(made: Plan) -> int | None:

@@ -145,6 +145,9 @@ def _resolve(repo: Repository, target: str | Path, recursive: bool) -> Iterable[
         found = [
             replace(one, filter=path.relative_to(one.path).as_posix()) for one in everything if one.path in path.parents
         ]
+    if not found and not os.path.lexists(path):  # the name without its extension
+        found = [one for one in everything if one.path.with_suffix("") == path]
+        found = found if len(found) == 1 else []
     if not found:
         raise _unknown(repo, target, path, everything)
     return found

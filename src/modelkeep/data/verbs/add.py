@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Final
 from modelkeep.core.errors import BadInput, Conflict, Missing
 from modelkeep.data import manifest, metafile, side, staging
 from modelkeep.data.metafile import Metafile, Out
-from modelkeep.data.placed import Note, note
 from modelkeep.data.present import absent
 from modelkeep.data.progress import SILENT, Progress
 from modelkeep.data.repository import disk_errors
-from modelkeep.data.snapshot import Snapshot, peek, snapshot
+from modelkeep.data.snapshot import Snapshot, snapshot
 from modelkeep.data.targets import Tracked, walk
-from modelkeep.data.verbs.commit import current, described, keep, metafile_of, record_side
+from modelkeep.data.verbs.commit import current, described, keep, metafile_of, noted, record_side
 
 if TYPE_CHECKING:
     from modelkeep.data.repository import Repository
@@ -251,40 +250,34 @@ def _first(repo: Repository, path: Path, how: _How) -> tuple[AddedItem, list[Pat
         if how.force:
             file.unlink(missing_ok=True)
         metafile.write(file, Metafile(path=file, outs=(out,)))
-        sides = record_side(repo, file, path, shot, chunked=how.chunked)
+        sides = record_side(file, shot, chunked=how.chunked)
+        noted(repo, file, path, shot.oid)
     return _item(repo, path, file, out, changed=True, new=new), [*ignored, file, *sides]
 
 
 def _again(repo: Repository, one: Tracked, how: _How) -> tuple[AddedItem, list[Path]]:
     out = one.out
-    if _unchanged(repo, one, how):
-        return _item(repo, one.path, one.metafile, out, changed=False, new=0), staging.ignore(repo, one.path)
     shot = current(repo, one, how.progress)
     if shot is None:
         raise _nothing(repo, one.path)
-    legacy = out.legacy and shot.oid == out.oid
-    if out.legacy and not legacy:
+    same = bool(out.oid) and shot.oid == out.oid
+    if out.legacy and not same:
         shot = snapshot(repo, one.path, progress=how.progress) or shot
     new = 0
-    if how.store and out.cache:
-        new = keep(repo, shot, relink=how.relink, legacy=legacy, progress=how.progress)
+    if how.store and out.cache and (not same or absent(repo, [out])):
+        new = keep(repo, shot, relink=how.relink, legacy=out.legacy and same, progress=how.progress)
     with disk_errors(str(one.metafile)):
         files = staging.ignore(repo, one.path)
-        whole = metafile.read(one.metafile)
         now = described(out, shot)
-        outs = tuple(now if old.path == out.path else old for old in whole.outs)
-        if metafile.write(one.metafile, replace(whole, outs=outs)):
-            files.append(one.metafile)
-        files += record_side(repo, one.metafile, one.path, shot, chunked=how.chunked)
+        if now != out:
+            whole = metafile.read(one.metafile)
+            outs = tuple(now if old.path == out.path else old for old in whole.outs)
+            if metafile.write(one.metafile, replace(whole, outs=outs)):
+                files.append(one.metafile)
+        files += record_side(one.metafile, shot, chunked=how.chunked)
+        if files or new:
+            noted(repo, one.metafile, one.path, shot.oid)
     return _item(repo, one.path, one.metafile, now, changed=bool(files), new=new), files
-
-
-def _unchanged(repo: Repository, one: Tracked, how: _How) -> bool:
-    """Says whether the index knows that nothing is to be done; where a side file stands, one has to look."""
-    out = one.out
-    if not out.oid or how.chunked or side.path_of(one.metafile).exists():
-        return False
-    return peek(repo, one.path, hash=out.hash) == out.oid and not (how.store and out.cache and absent(repo, [out]))
 
 
 def _inside(repo: Repository, one: Tracked, how: _How) -> tuple[AddedItem, list[Path]]:
@@ -319,7 +312,7 @@ def _inside(repo: Repository, one: Tracked, how: _How) -> tuple[AddedItem, list[
         if metafile.write(one.metafile, replace(whole, outs=outs)):
             files.append(one.metafile)
         files += _side_inside(repo, one, shot)
-        note(repo, [Note(repo.relpath(one.path), oid, side.path_of(one.metafile).exists())])
+        noted(repo, one.metafile, one.path, oid)
     return _item(repo, path, one.metafile, after, changed=bool(files), new=new), files
 
 
@@ -406,7 +399,7 @@ def brought(
     if len(sources) != 1:
         raise BadInput(f"{out}: takes one source, not {len(sources)}", hint="Add them one by one.")
     source, place = Path(sources[0]), Path(out)
-    if place.is_dir() or str(out).endswith("/"):
+    if str(out).endswith("/") or (place.is_dir() and not source.is_dir()):
         place /= source.name
     target = checked(repo, place)
     if not source.exists():

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from modelkeep.core.errors import Conflict, Missing
 from modelkeep.data import metafile, side, staging
+from modelkeep.data.names import safe_relpaths
 from modelkeep.data.placed import Note, note
 from modelkeep.data.present import absent
 from modelkeep.data.progress import SILENT, Progress
@@ -109,7 +110,7 @@ def _commit(repo: Repository, one: Tracked, relink: bool, progress: Progress) ->
     if one.out.legacy and shot.oid != one.out.oid:
         shot = snapshot(repo, one.path, progress=progress) or shot
     new = 0
-    if one.out.cache and (shot.oid != one.out.oid or absent(repo, [one.out]) or relinks(repo, relink)):
+    if one.out.cache and (shot.oid != one.out.oid or absent(repo, [one.out])):
         new = keep(repo, shot, relink=relink, legacy=one.out.legacy and shot.oid == one.out.oid, progress=progress)
     files = record(repo, one, shot)
     item = CommittedItem(
@@ -144,12 +145,14 @@ def keep(repo: Repository, shot: Snapshot, *, relink: bool, legacy: bool = False
     """Stores what a snapshot holds, its manifest last; gives how many objects are new.
 
     Raises:
+        BadInput: a file has a name that no manifest may hold.
         Conflict: a file changed since it was hashed.
         Busy: the disk is full.
         Denied: the cache may not be written.
     """
     blobs, linked = repo.blobs, relinks(repo, relink)
     entries = shot.entries() if shot.is_dir else [("", shot.oid)]
+    safe_relpaths([name for name, _ in entries if name], repo.shown(shot.path))
     missing = blobs.missing({oid for _, oid in entries}, legacy=legacy)
     takings = _takings(shot, missing) if missing else {}
     first = {os.fspath(one.path) for one in takings.values()}
@@ -188,7 +191,8 @@ def _link(repo: Repository, shot: Snapshot, entries: list[tuple[str, str]], done
     if items:
         with progress.begin(f"Linking {repo.shown(shot.path)}", unit="bytes") as step:
             repo.blobs.place(items, step=step)
-    remember(repo, shot.path, shot.oid, entries if shot.is_dir else None)
+    if items or done:
+        remember(repo, shot.path, shot.oid, entries if shot.is_dir else None)
 
 
 def _is_link(repo: Repository, one: Placing) -> bool:
@@ -207,7 +211,9 @@ def record(repo: Repository, one: Tracked, shot: Snapshot) -> list[Path]:
         changed = replace(whole, outs=tuple(out if old.path == out.path else old for old in whole.outs))
         if metafile.write(one.metafile, changed):
             files.append(one.metafile)
-        files += record_side(repo, one.metafile, one.path, shot)
+        files += record_side(one.metafile, shot)
+        if files:
+            noted(repo, one.metafile, one.path, shot.oid)
     return files
 
 
@@ -224,7 +230,7 @@ def described(out: metafile.Out, shot: Snapshot) -> metafile.Out:
     )
 
 
-def record_side(repo: Repository, file: Path, path: Path, shot: Snapshot, *, chunked: bool = False) -> list[Path]:
+def record_side(file: Path, shot: Snapshot, *, chunked: bool = False) -> list[Path]:
     """Writes the side file that a snapshot needs, or takes it away; gives it if it changed."""
     now = shot.side
     names = {name for name, _ in shot.entries()} if now.symlinks else set()
@@ -239,10 +245,13 @@ def record_side(repo: Repository, file: Path, path: Path, shot: Snapshot, *, chu
         symlinks=links,
         chunked=before.chunked or chunked,
     )
-    changed = side.write(file, wanted)
     place = side.path_of(file)
-    note(repo, [Note(repo.relpath(path), shot.oid, place.exists())])
-    return [place] if changed else []
+    return [place] if side.write(file, wanted) else []
+
+
+def noted(repo: Repository, file: Path, path: Path, oid: str) -> None:
+    """Writes down how an output was left."""
+    note(repo, [Note(repo.relpath(path), oid, side.path_of(file).exists())])
 
 
 def metafile_of(path: Path) -> list[Tracked]:

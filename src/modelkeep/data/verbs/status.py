@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from modelkeep.data import side
 from modelkeep.data.present import absent
 from modelkeep.data.progress import SILENT, Progress
-from modelkeep.data.snapshot import Snapshot, peek, snapshot
+from modelkeep.data.snapshot import Snapshot, snapshot
 from modelkeep.data.targets import Tracked, tracked
 
 if TYPE_CHECKING:
@@ -121,14 +121,6 @@ def status(
 
 def _item(repo: Repository, one: Tracked, missing: set[str] | None, progress: Progress) -> StatusItem:
     out, watched = one.out, not one.filter and side.path_of(one.metafile).exists()
-    if (
-        not watched
-        and not out.executable
-        and out.oid
-        and not missing
-        and peek(repo, one.path, hash=out.hash) == out.oid
-    ):
-        return _plain(repo, one, "up to date")
     shot = snapshot(repo, one.path, hash=out.hash, progress=progress)
     if shot is None:
         return _plain(repo, one, "not in cache" if missing else "deleted", uncached=_uncached(repo, one, missing))
