@@ -146,7 +146,7 @@ class Stream:
             if not (text := line.strip()):
                 continue
             try:
-                decoder.decode(text)
+                decoder.decode(text.decode())
             except (msgspec.MsgspecError, UnicodeDecodeError) as error:
                 raise BadInput(f"{where}:{number}: {error}", hint="Write one JSON object a line.") from None
             kept.append(text)

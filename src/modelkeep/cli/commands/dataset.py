@@ -93,7 +93,9 @@ def append(
         for done in _append(stream, file, form or _SUFFIXES.get(file.suffix.lower(), "jsonl"), progress):
             rows, parts, last = rows + done.rows, parts + len(done.sealed), done.snapshot or last
         if snapshot_after:
-            last = stream.snapshot(progress=progress)
+            taken = stream.snapshot(progress=progress)
+            if taken is not None and (last is None or taken.oid != last.oid):
+                parts, last = parts + len(taken.new), taken
     if as_json:
         print_json({"rows": rows, "parts": parts, "waiting": stream.waiting(), "snapshot": _json(last)})
         return
@@ -213,13 +215,26 @@ def _batches(file: Path, form: Format) -> Iterator[pa.RecordBatch]:
     from pyarrow import csv, parquet
 
     source: IO[bytes] = sys.stdin.buffer if str(file) == "-" else file.open("rb")
+    wrong: list[csv.InvalidRow] = []
+
+    def refuse(row: csv.InvalidRow) -> Literal["skip", "error"]:
+        wrong.append(row)
+        return "error"
+
     try:
         with closing(source):
             if form == "csv":
-                yield from csv.open_csv(source)
+                whole = csv.ReadOptions(use_threads=False)  # with threads rows have no numbers
+                yield from csv.open_csv(source, whole, csv.ParseOptions(invalid_row_handler=refuse))
             else:
                 yield from parquet.ParquetFile(_seekable(source)).iter_batches()
     except (pa.ArrowInvalid, OSError) as error:
+        if wrong and wrong[0].number is not None:
+            row = wrong[0]
+            raise BadInput(
+                f"{_shown(file)}:{row.number}: {row.actual_columns} fields, expected {row.expected_columns}",
+                hint="Mend this line; rows before it may be in the dataset already.",
+            ) from None
         raise BadInput(f"{_shown(file)}: {error}", hint=f"Is it {form}? Say so with --format.") from None
 
 
