@@ -22,7 +22,7 @@ from array import array
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from hashlib import md5
-from itertools import accumulate
+from itertools import accumulate, compress
 from pathlib import Path
 from struct import Struct
 from typing import Final, NamedTuple
@@ -226,12 +226,12 @@ def young(stamp: Stamp, clock: Clock) -> bool:
 
 def doubtful(listing: Listing, clock: Clock) -> list[int]:
     """Gives the entries whose stamps, or whose targets' stamps, were young at that time."""
-    since = clock.now - _SECONDS_NS
     found = {entry for entry, link in listing.links.items() if link.stamp is not None and young(link.stamp, clock)}
-    stamps = listing.stamps
-    if stamps and (max(stamps[2::4]) >= since or max(stamps[3::4]) >= since):
-        found.update(entry for entry in listing.content() if young(listing.own_stamp(entry), clock))
-    return sorted(found)
+    late = (clock.now - _SECONDS_NS).__le__
+    for column in (2, 3):
+        found.update(compress(range(len(listing.kinds)), map(late, listing.stamps[column::4])))
+    content, links = set(listing.content()) if found else found, listing.links
+    return sorted(entry for entry in found & content if entry in links or young(listing.own_stamp(entry), clock))
 
 
 def ripe(
@@ -254,8 +254,12 @@ def ripe(
     waiting = set(entries) & set(doubtful(listing, clock))
     if not waiting or not clock.certain:
         return clock, []
-    time.sleep(_TICK_NS / 1e9)
-    clock, moved = again(), []
+    newest = max(max(listing.stamp(entry)[2:]) for entry in waiting)
+    for _ in range(4):  # its clock may tick later than ours
+        if clock.now <= newest + _TICK_NS:
+            time.sleep(max(1_000_000, min(newest + _TICK_NS - clock.now, _TICK_NS)) / 1e9)
+            clock = again()
+    moved = []
     for entry, path in zip(sorted(waiting), listing.located(sorted(waiting)), strict=True):
         before = listing.own_stamp(entry), listing.links.get(entry)
         with contextlib.suppress(OSError):

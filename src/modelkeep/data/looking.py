@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import time
 from array import array
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -13,7 +15,7 @@ from modelkeep.data import index
 from modelkeep.data.glance import Changes, glance
 from modelkeep.data.index import Back, Clock, Found, Key, Seen
 from modelkeep.data.progress import SILENT, Progress
-from modelkeep.data.scan import EXECUTABLE, FILE, Listing, Stamp, flat, kind_of, refusal, stamp_of, walk
+from modelkeep.data.scan import EXECUTABLE, FILE, Before, Listing, Stamp, flat, kind_of, refusal, stamp_of, walk
 
 if TYPE_CHECKING:
     from modelkeep.data.repository import Repository
@@ -110,14 +112,15 @@ class Job:
         self._write(found, clock, doubts)
         return found
 
-    def whole(self, seen: Seen | None, progress: Progress) -> Found:
-        """Gives the state now after a full listing; hashes that the index has are taken over."""
+    def whole(self, seen: Seen | None, progress: Progress, changes: Changes | None = None) -> Found:
+        """Gives the state now after a listing of what changed, or of all; hashes that the index has are taken over."""
         from modelkeep.data.settle import Oids, carried, folder_state
 
         clock = self._clock()
         if not self.is_dir:
             return self._file(clock, progress)
-        listing = walk(self.path, self.repo.ignore, self.key.path)
+        before = self._before(seen, changes) if seen is not None and changes is not None else None
+        listing = walk(self.path, self.repo.ignore, self.key.path, before)
         back = seen.back() if seen is not None else None
         if seen is not None and back is not None:
             oids, again = carried(self.top, listing, seen.listing, back)
@@ -128,6 +131,11 @@ class Job:
         found = folder_state(listing, oids)
         self._write(found, clock, doubts)
         return found
+
+    def _before(self, seen: Seen, changes: Changes) -> Before:
+        starts = seen.listing.starts
+        inside = {bisect_right(starts, entry) - 1 for entry in changes.entries}
+        return Before(seen.listing, inside.union(changes.folders))
 
     def note(self, oid: str, oids: Mapping[str, str], seen: Mapping[str, Stamp] | None) -> None:
         """Writes what is there now as being this object; what the ids do not name is left to be hashed."""
@@ -140,9 +148,10 @@ class Job:
         unknown = set(moved)
         texts = Oids(listing)
         for entry, path in zip(content, listing.paths() if self.is_dir else [""], strict=True):
-            if (self.is_dir and path not in oids) or (seen is not None and seen.get(path) != listing.stamp(entry)):
+            text = oids.get(path, "")
+            if (self.is_dir and not text) or (seen is not None and seen.get(path) != listing.stamp(entry)):
                 unknown.add(entry)
-            texts.put_md5(entry, oids.get(path, _BLANK).encode("ascii"))
+            texts.put_md5(entry, (text or _BLANK).encode("ascii"))
         found = folder_state(listing, texts) if self.is_dir else self._file_state(listing, oid, b"")
         self._write(found, clock, unknown)
 
@@ -171,10 +180,13 @@ class Job:
         if self.is_dir:
             return settle(self.top, seen.listing, changes, self.key.path)
         there = os.stat(self.path)  # noqa: PTH116
+        same = same_bytes(seen.listing.own_stamp(0), there)
+        fresh = same and index.young(stamp_of(there), Clock(time.time_ns(), False))
         news = seen.listing.copy()
-        news.restamp(0, stamp_of(there))
         news.kinds[0] = kind_of(there.st_mode)
-        return Settled(news, [] if same_bytes(seen.listing.own_stamp(0), there) else [0], True)
+        if not fresh:  # a young stamp could not be kept
+            news.restamp(0, stamp_of(there))
+        return Settled(news, [] if same else [0], not fresh or news.kinds != seen.listing.kinds)
 
     def _joined(self, seen: Seen, listing: Listing, back: Back) -> Found:
         front = seen.front

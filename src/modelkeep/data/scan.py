@@ -28,9 +28,13 @@ Stamp = tuple[int, int, int, int]
 STAMP: Final = Struct("=Q3q")
 stamp_of: Final = attrgetter("st_ino", "st_size", "st_mtime_ns", "st_ctime_ns")
 
-FILE, EXECUTABLE, FOLDER, LINK, EXECUTABLE_LINK, POINTER, IGNORED, IGNORED_FOLDER, ODD = b"fxdlLpiI?"
-"""What an entry is. LINK leads to a file, whose bytes count; POINTER, to a folder or nowhere, is only recorded."""
-_CONTENT: Final = bytes(code in b"fxlL" for code in range(256))
+FILE, EXECUTABLE, FOLDER, LINK, EXECUTABLE_LINK, POINTER, IGNORED, IGNORED_FOLDER, FOREIGN, ODD = b"fxdlLpiIr?"
+"""What an entry is.
+
+LINK leads to a file, whose bytes count; POINTER, to a folder or nowhere, is only recorded. FOREIGN is a folder with a
+`.dvc` of its own, which is not looked into.
+"""
+CONTENT: Final = bytes(code in b"fxlL" for code in range(256))
 _EXECUTABLE: Final = bytes(code in b"xL" for code in range(256))
 _TRIES: Final = 5
 _RUNS: Final = modes.S_IXUSR | modes.S_IXGRP | modes.S_IXOTH
@@ -75,9 +79,9 @@ class Listing:
 
     def content(self) -> list[int]:
         """Gives the entries whose bytes count."""
-        return list(compress(range(len(self.kinds)), self.kinds.translate(_CONTENT)))
+        return list(compress(range(len(self.kinds)), self.kinds.translate(CONTENT)))
 
-    def paths(self, table: bytes = _CONTENT) -> Iterator[str]:
+    def paths(self, table: bytes = CONTENT) -> Iterator[str]:
         """Gives the paths of the entries whose kind the table marks, in order; by itself of those whose bytes count."""
         for number, folder in enumerate(self.folders):
             start, end = self.span(number)
@@ -99,7 +103,7 @@ class Listing:
     def content_stamps(self) -> Iterator[Stamp]:
         """Gives the stamps of the entries whose bytes count, a link's being those of its file."""
         if not self.links:
-            return compress(STAMP.iter_unpack(self.stamps.tobytes()), self.kinds.translate(_CONTENT))
+            return compress(STAMP.iter_unpack(self.stamps.tobytes()), self.kinds.translate(CONTENT))
         return (self.stamp(entry) for entry in self.content())
 
     def copy(self) -> Listing:
@@ -193,9 +197,28 @@ def scan(folder: Path, ignore: Ignore, prefix: str = "") -> Tree:
     )
 
 
-def walk(folder: Path, ignore: Ignore, prefix: str = "") -> Listing:
-    """Gives what lies in a folder in the file system's order; arguments and errors as `scan`."""
-    return _Walk(os.fspath(folder), ignore, prefix).run()
+class Before(NamedTuple):
+    """An earlier listing and where it no longer holds.
+
+    Args:
+        listing: with the same patterns to ignore.
+        changed: the numbers of folders where anything differs.
+    """
+
+    listing: Listing
+    changed: set[int]
+
+
+def walk(folder: Path, ignore: Ignore, prefix: str = "", before: Before | None = None) -> Listing:
+    """Gives what lies in a folder in the file system's order; errors as `scan`.
+
+    Args:
+        folder: where to look.
+        ignore: what `.dvcignore` keeps out.
+        prefix: the folder's path below the repository's root, POSIX.
+        before: spares looking again at the folders where nothing differs.
+    """
+    return _Walk(os.fspath(folder), ignore, prefix, before).run()
 
 
 class Vanished(Exception):
@@ -233,12 +256,19 @@ def kind_of(mode: int) -> int:
 
 
 class _Walk:
-    def __init__(self, top: str, ignore: Ignore, prefix: str) -> None:
+    def __init__(self, top: str, ignore: Ignore, prefix: str, before: Before | None) -> None:
         self.top: Final = top.rstrip("/") or "/"
         self.prefix: Final = prefix.strip("/")
         self.ignore: Final = ignore
         self.plain: Final = ignore.plain_below(self.prefix)
         self.found: Final = Listing()
+        self.before: Final = before
+        self.same: Final[dict[str, int]] = {}
+        """The folders of the earlier listing where nothing differs."""
+        if before is not None:
+            self.same.update((name, number) for number, name in enumerate(before.listing.folders))
+            for number in before.changed:
+                del self.same[before.listing.folders[number]]
 
     def run(self) -> Listing:
         waiting = [("", -1)]
@@ -251,6 +281,9 @@ class _Walk:
 
     def _settled(self, folder: str, entry: int) -> list[tuple[str, int]]:
         """Takes a folder in, again when it changes under our eyes."""
+        number = self.same.get(folder)
+        if number is not None and self.before is not None:
+            return self._copy(number, self.before.listing)
         for _ in range(_TRIES):
             try:
                 return self._take(folder, entry)
@@ -278,7 +311,7 @@ class _Walk:
         kinds = bytearray(map(_KINDS.__getitem__, rows[0::5]))
         if not self.plain or b".dvc" in joined or b".git" in joined or b".hg" in joined:
             if folder and entry >= 0 and b".dvc" in names:  # a repository of its own is nobody's data
-                self.found.kinds[entry] = IGNORED_FOLDER
+                self.found.kinds[entry] = FOREIGN
                 return []
             self._leave_out(names, kinds, folder)
         found = self.found
@@ -290,8 +323,24 @@ class _Walk:
         found.names.append(joined)
         found.stamps.frombytes(_without_modes(rows))
         found.kinds += kinds
-        prefix = f"{folder}/" if folder else ""
-        return [(prefix + names[number].decode(), first + number) for number in positions(kinds, FOLDER)]
+        return _inside(folder, names, kinds, first)
+
+    def _copy(self, number: int, old: Listing) -> list[tuple[str, int]]:
+        """Takes a folder over from the earlier listing."""
+        found = self.found
+        first = len(found.kinds)
+        start, end = old.span(number)
+        for entry in range(start, end) if old.links else ():
+            if entry in old.links:
+                found.links[first + entry - start] = old.links[entry]
+        found.folders.append(old.folders[number])
+        found.starts.append(first)
+        found.names.append(old.names[number])
+        found.stamps += old.stamps[4 * start : 4 * end]
+        kinds = old.kinds[start:end]
+        found.kinds += kinds
+        names = old.names[number].split(b"/") if FOLDER in kinds else []
+        return _inside(old.folders[number], names, kinds, first)
 
     def _check_names(self, joined: bytes, names: list[bytes], folder: str) -> None:
         try:
@@ -345,6 +394,12 @@ class _Walk:
     def _shown(self, relpath: str) -> str:
         top = self.prefix or self.top
         return f"{top}/{relpath}" if relpath else top
+
+
+def _inside(folder: str, names: list[bytes], kinds: bytearray, first: int) -> list[tuple[str, int]]:
+    """Gives the folders in a folder and their entries."""
+    prefix = f"{folder}/" if folder else ""
+    return [(prefix + names[number].decode(), first + number) for number in positions(kinds, FOLDER)]
 
 
 def follow(path: str, relpath: str, shown: str) -> tuple[int, Link]:

@@ -6,21 +6,23 @@ import os
 import re
 import time
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from modelkeep.data import manifest as manifests
 from modelkeep.data.glance import Changes
 from modelkeep.data.index import GONE, Back, Clock, Found, young
 from modelkeep.data.scan import (
+    CONTENT,
     EXECUTABLE,
+    EXECUTABLE_LINK,
     FILE,
     FOLDER,
+    FOREIGN,
     IGNORED,
     IGNORED_FOLDER,
     LINK,
     POINTER,
-    STAMP,
     Listing,
     Stamp,
     Vanished,
@@ -91,6 +93,8 @@ def _update(news: Listing, entry: int, there: os.stat_result, names: tuple[str, 
     old, now = news.kinds[entry], kind_of(there.st_mode)
     before = news.own_stamp(entry)
     news.restamp(entry, stamp_of(there))
+    if old == FOREIGN:
+        raise _Other  # it may be foreign no longer
     if old in {FOLDER, IGNORED_FOLDER, IGNORED}:
         if (now == FOLDER) != (old != IGNORED):
             raise _Other
@@ -129,9 +133,19 @@ class Oids:
         if digest.blake3:
             self.blake3[entry] = digest.blake3
 
+    def take(self, entry: int, manifest: bytes, places: Iterable[int]) -> None:
+        """Sets the md5 of neighbours from a manifest."""
+        self.put_md5(entry, b"".join([manifest[place : place + _HEX] for place in places]))
+
+    def second(self, back: Back, old: int, entry: int, count: int) -> None:
+        """Sets the blake3 of neighbours."""
+        for place in range(count) if back.blake3 else ():
+            if old + place in back.blake3:
+                self.blake3[entry + place] = back.blake3[old + place]
+
     def put_md5(self, entry: int, oid: bytes) -> None:
-        """Sets one entry's md5 alone."""
-        self.text[_HEX * entry : _HEX * (entry + 1)] = oid
+        """Sets one entry's md5, or those of neighbours."""
+        self.text[_HEX * entry : _HEX * entry + len(oid)] = oid
 
 
 def carried(top: str, listing: Listing, old: Listing, back: Back) -> tuple[Oids, list[int]]:
@@ -148,30 +162,38 @@ def carried(top: str, listing: Listing, old: Listing, back: Back) -> tuple[Oids,
     numbers = {folder: number for number, folder in enumerate(old.folders)}
     doubts: list[tuple[int, int]] = []
     for number, folder in enumerate(listing.folders):
-        before = numbers.get(folder)
         start, end = listing.span(number)
-        was = _counterparts(listing.names[number], old, before) if before is not None else [-1] * (end - start)
-        stamps = STAMP.iter_unpack(memoryview(listing.stamps).cast("B")[32 * start : 32 * end])
-        for entry, match, stamp in zip(range(start, end), was, stamps, strict=True):
-            place = offsets[match] if match >= 0 else 0
-            if place and stamp == STAMP.unpack_from(old.stamps, 32 * match) and entry not in listing.links:
-                oids.put_md5(entry, back.manifest[place : place + _HEX])
-                if match in back.blake3:
-                    oids.blake3[entry] = back.blake3[match]
-            else:
-                doubts.append((entry, match if place else -1))
+        before = numbers.get(folder)
+        if before is None:
+            doubts += ((entry, -1) for entry in range(start, end))
+            continue
+        was = _counterparts(listing.names[number], old, before)
+        if _identical(listing, start, end, old, was):
+            first = was[0] if was else 0
+            oids.take(start, back.manifest, offsets[first : first + end - start])
+            oids.second(back, first, start, end - start)
+        else:
+            doubts += zip(range(start, end), was, strict=True)
     content = set(listing.content()) if doubts else set()
     doubts = [(entry, match) for entry, match in doubts if entry in content]
     again = []
     for (entry, match), path in zip(doubts, listing.located(entry for entry, _ in doubts), strict=True):
-        if match < 0 or not _still(f"{top}/{path}", listing, entry, old, match):
+        if match < 0 or not offsets[match] or not _still(f"{top}/{path}", listing, entry, old, match):
             again.append(entry)
         else:
-            place = offsets[match]
-            oids.put_md5(entry, back.manifest[place : place + _HEX])
-            if match in back.blake3:
-                oids.blake3[entry] = back.blake3[match]
+            oids.take(entry, back.manifest, offsets[match : match + 1])
+            oids.second(back, match, entry, 1)
     return oids, again
+
+
+def _identical(listing: Listing, start: int, end: int, old: Listing, was: Sequence[int]) -> bool:
+    """Whether a folder's entries are all as they were; never where there are links."""
+    if not isinstance(was, range) or LINK in listing.kinds[start:end] or EXECUTABLE_LINK in listing.kinds[start:end]:
+        return False
+    kinds, stamps = slice(was.start, was.stop), slice(4 * was.start, 4 * was.stop)
+    return listing.stamps[4 * start : 4 * end] == old.stamps[stamps] and listing.kinds[start:end].translate(
+        CONTENT
+    ) == old.kinds[kinds].translate(CONTENT)
 
 
 def _counterparts(names: bytes, old: Listing, number: int) -> Sequence[int]:
@@ -186,9 +208,12 @@ def _counterparts(names: bytes, old: Listing, number: int) -> Sequence[int]:
 
 
 def _still(path: str, listing: Listing, entry: int, old: Listing, match: int) -> bool:
-    """Whether an entry whose own stamp differs, or a link, has the same bytes as before."""
-    if old.own_stamp(match) == GONE or (entry in listing.links) != (match in old.links):
+    """Whether an entry has the same bytes as before."""
+    own, was = listing.own_stamp(entry), old.own_stamp(match)
+    if was == GONE or (entry in listing.links) != (match in old.links):
         return False
+    if own == was and listing.stamp(entry) == old.stamp(match):
+        return True
     try:
         there = os.stat(path)  # noqa: PTH116
     except OSError:
@@ -201,9 +226,12 @@ def folder_state(listing: Listing, oids: Oids) -> Found:
     content = listing.content()
     paths = list(listing.paths())
     text = oids.text.decode("ascii")
-    data = manifests.encode(zip(paths, (text[_HEX * entry : _HEX * (entry + 1)] for entry in content), strict=True))
-    offsets = array("q", bytes(8 * len(listing.kinds)))
     order = sorted(range(len(paths)), key=paths.__getitem__)
+    places = [_HEX * content[number] for number in order]
+    data = manifests.encode(
+        [(paths[number], text[place : place + _HEX]) for number, place in zip(order, places, strict=True)]
+    )
+    offsets = array("q", bytes(8 * len(listing.kinds)))
     for number, place in zip(order, _PLACE.finditer(data), strict=True):
         offsets[content[number]] = place.end()
     return _state(listing, data, offsets, oids.blake3, content)

@@ -127,7 +127,7 @@ def snapshot(repo: Repository, path: Path, *, hash: str = "md5", progress: Progr
     changes = job.changes(seen, there)
     if not changes:
         return Snapshot(path, job.known(seen), lambda: job.back(seen))
-    return Snapshot(path, job.mended(seen, changes, progress) or job.whole(seen, progress))
+    return Snapshot(path, job.mended(seen, changes, progress) or job.whole(seen, progress, changes))
 
 
 def peek(repo: Repository, path: Path, *, hash: str = "md5") -> str:  # noqa: A002
