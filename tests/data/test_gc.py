@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import shutil
 from datetime import UTC, datetime, timedelta
 from hashlib import md5
@@ -233,9 +232,9 @@ def test_a_remote_is_collected_after_it_was_seen_twice(here: Ground) -> None:
     push(here.repo, all_commits=True)
     shutil.copytree(here.cache / "files", here.remote / "files", dirs_exist_ok=True)
     assert LOST in here.objects(here.remote)
-    cache, remote = gc(here.repo, cloud=True)
+    _, remote = gc(here.repo, cloud=True)
     assert (remote.where, remote.objects, remote.young) == ("origin", 0, 1)
-    cache, remote = gc(here.repo, cloud=True, grace_s=0)
+    _, remote = gc(here.repo, cloud=True, grace_s=0)
     assert (remote.objects, remote.kept) == (1, 3)
     assert LOST in here.objects(here.remote)
 
@@ -265,4 +264,4 @@ def test_the_workspace_comes_back_after_a_gc(here: Ground) -> None:
     gc(here.repo, grace_s=0, dry_run=False)
     here.lose("data", "one.txt")
     assert checkout(here.repo).missing == ()
-    assert os.listdir(here.root / "data")
+    assert list((here.root / "data").iterdir())

@@ -82,7 +82,7 @@ class Ground:
         }
 
 
-def spoil(path: Path, *, at: int = 0) -> None:
+def spoil(path: Path, *, at: int = 0, bit: int = 0) -> None:
     """Flips one bit of a file and leaves its size, time and mode as they were."""
     stat = path.stat()
     path.chmod(0o644)
@@ -90,7 +90,7 @@ def spoil(path: Path, *, at: int = 0) -> None:
         file.seek(at)
         byte = file.read(1)
         file.seek(at)
-        file.write(bytes((byte[0] ^ 1,)))
+        file.write(bytes((byte[0] ^ (1 << bit),)))
     path.chmod(stat.st_mode)
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
 

@@ -88,6 +88,8 @@ def wanted(
     here = tracked(repo, targets, recursive=recursive)
     found = [one for one in here if _moves(one.out, remote, pushing) and not (pushing and imported(one.metafile))]
     result = [_of(repo, one) for one in found]
+    if pushing:
+        result += [past for one in found if one.out.oid.endswith(".dir") for past in _snapshots(repo, one)]
     if branches or tags or commits:
         names = {repo.relpath(one.path) for one in here} if targets else None
         result += _past(repo, remote, pushing, names, branches=branches, tags=tags, commits=commits)
@@ -137,6 +139,18 @@ def _of(repo: Repository, one: Tracked) -> Wanted:
         filter=one.filter,
         chunked=one.kind == "dvc" and not out.oid.endswith(".dir") and side.read(one.metafile).chunked,
     )
+
+
+def _snapshots(repo: Repository, one: Tracked) -> Iterator[Wanted]:
+    """Gives the earlier snapshots of a dataset that grows, as far as their manifests are here."""
+    from modelkeep.data.reachable import names_in
+
+    listed = one.metafile.with_suffix(".snapshots")
+    if one.kind != "dvc" or one.filter or not listed.exists():
+        return
+    oids = {oid for oid in names_in(listed.read_bytes()) if oid.endswith(".dir")} - {one.out.oid}
+    for oid in sorted(oids - repo.blobs.missing(oids)):
+        yield Wanted(name=f"{repo.relpath(one.path)}@{oid[:8]}", oid=oid, remote=one.out.remote)
 
 
 def _past(

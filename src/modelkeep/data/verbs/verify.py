@@ -224,9 +224,10 @@ class _Reading:
     def run(self, heal: bool) -> Verified:
         load = self.load
         manifests = self._read(set(load.manifests))
-        for oid in manifests - self.bad.keys():
-            data = self.cloud.remote.read(key_of(oid, legacy=load.legacy))
-            load.members[oid] = manifest.decode(data, load.manifests[oid].name)
+        for oid in manifests:
+            data = self._manifest(oid)
+            if data is not None:
+                load.members[oid] = manifest.decode(data, load.manifests[oid].name)
         members = {oid for entries in load.members.values() for _, oid in entries}
         there = self._read(load.asked())
         self.bad |= dict.fromkeys(members & load.asked() - there, "missing, though its folder's manifest is there")
@@ -238,6 +239,15 @@ class _Reading:
             for oid, reason in sorted(self.bad.items())
         )
         return Verified(checked=self.checked, bytes=self.bytes, bad=bad)
+
+    def _manifest(self, oid: str) -> bytes | None:
+        """A folder's list of files: what the remote holds if it is sound, else what the cache holds."""
+        if oid not in self.bad:
+            return self.cloud.remote.read(key_of(oid, legacy=self.load.legacy))
+        try:
+            return self.repo.blobs.read(oid, legacy=self.load.legacy)
+        except (Missing, Corrupt):  # then nobody knows what the folder holds, and its manifest is named as bad
+            return None
 
     def _read(self, oids: set[str]) -> set[str]:
         """Reads those objects that are there, notes the bad ones, and gives all that are there."""
