@@ -342,6 +342,22 @@ class Bucket:
         except Exception as error:  # noqa: BLE001
             raise self._refused(error, place) from None
 
+    def move(self, pairs: Collection[tuple[str, str]]) -> None:
+        """Gives blobs other keys, by copies that the server makes; one that is not there is no error."""
+        for _ in many(self._move_one, pairs, at_once=self._at_once):
+            pass
+
+    def _move_one(self, pair: tuple[str, str]) -> None:
+        import obstore
+
+        source, target = pair
+        try:
+            obstore.rename(self._store, self._place(source), self._place(target))
+        except FileNotFoundError:
+            return
+        except Exception as error:  # noqa: BLE001
+            raise self._refused(error, source) from None
+
     def close(self) -> None:
         """Connections end with the store."""
 

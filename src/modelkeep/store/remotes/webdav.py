@@ -134,6 +134,16 @@ class Webdav(Site):
             self._forget(aside)
             raise
 
+    def move(self, pairs: Collection[tuple[str, str]]) -> None:
+        """Gives blobs other keys; one that is not there is no error."""
+        for _ in many(self._move_one, pairs, at_once=self._at_once):
+            pass
+
+    def _move_one(self, pair: tuple[str, str]) -> None:
+        source, target = map(checked, pair)
+        if self.stat(source) is not None:
+            self._settle(source, target)
+
     def _settle(self, aside: str, key: str) -> None:
         headers = {"Destination": self._web.address(key), "Overwrite": "T"}
         answer = self._web.ask("MOVE", aside, headers)
