@@ -115,7 +115,7 @@ ACTS: dict[str, Callable[[Path, Path, bytes], object]] = {
     "write": lambda path, _, data: write(path, data),
     "same time": lambda path, _, data: overwrite(path, data),
     "remove": lambda path, *_: path.unlink(),
-    "remove folder": lambda path, *_: shutil.rmtree(path),
+    "remove folder": lambda path, *_: None if path.is_symlink() else shutil.rmtree(path),
     "folder": lambda path, *_: path.mkdir(parents=True),
     "rename": lambda path, other, _: path.rename(other),
     "swap": lambda path, other, _: swap(path, other),

@@ -6,6 +6,7 @@ to a folder is recorded and not entered.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat as modes
 from array import array
@@ -18,7 +19,7 @@ from pathlib import Path
 from struct import Struct
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from modelkeep.core.errors import BadInput, Conflict, Denied, Error, Missing
+from modelkeep.core.errors import BadInput, Busy, Conflict, Denied, Error, Missing
 
 if TYPE_CHECKING:
     from modelkeep.data.ignore import Ignore
@@ -466,6 +467,8 @@ def positions(kinds: bytes | bytearray, kind: int) -> list[int]:
 
 def refusal(error: OSError, shown: str) -> Error:
     """Gives what to raise when the system refuses a file or folder."""
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return Busy(f"{shown}: the disk is full", hint="Make room, then run it again.")
     if isinstance(error, PermissionError):
         return Denied(f"{shown}: may not be read", hint=f"ls -ld {shown}")
     if isinstance(error, FileNotFoundError):
