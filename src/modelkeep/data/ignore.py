@@ -146,8 +146,6 @@ def _last_word(relpath: str, is_dir: bool, patterns: _Patterns) -> bool:
 
 
 def _read(data: bytes, path: Path, folder: str) -> _Patterns:
-    from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
-
     found: list[_Pattern] = []
     try:
         lines = data.decode("utf-8").splitlines()
@@ -158,6 +156,8 @@ def _read(data: bytes, path: Path, folder: str) -> _Patterns:
         text = written.strip()
         if not text or text.startswith("#"):
             continue
+        from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
+
         rule = _moved(text, folder) if folder else text
         try:
             regex, keeps_out = GitIgnoreSpecPattern.pattern_to_regex(rule)
