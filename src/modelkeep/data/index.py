@@ -226,12 +226,12 @@ def young(stamp: Stamp, clock: Clock) -> bool:
 
 def doubtful(listing: Listing, clock: Clock) -> list[int]:
     """Gives the entries whose stamps, or whose targets' stamps, were young at that time."""
-    found = {entry for entry, link in listing.links.items() if link.stamp is not None and young(link.stamp, clock)}
+    targets = {entry for entry, link in listing.links.items() if link.stamp is not None and young(link.stamp, clock)}
     late = (clock.now - _SECONDS_NS).__le__
-    for column in (2, 3):
-        found.update(compress(range(len(listing.kinds)), map(late, listing.stamps[column::4])))
-    content, links = set(listing.content()) if found else found, listing.links
-    return sorted(entry for entry in found & content if entry in links or young(listing.own_stamp(entry), clock))
+    entries = range(len(listing.kinds))
+    own = {entry for column in (2, 3) for entry in compress(entries, map(late, listing.stamps[column::4]))}
+    content = set(listing.content()) if own else own
+    return sorted(targets.union(entry for entry in own & content if young(listing.own_stamp(entry), clock)))
 
 
 def ripe(
