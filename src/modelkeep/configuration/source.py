@@ -178,10 +178,18 @@ def _addressed(scheme: str, text: str) -> Source:
     return _made(plugin, text)
 
 
+def suffix_plugin(name: str) -> str:
+    """Gives the format that a file's name tells; empty when it tells none.
+
+    >>> suffix_plugin("base.yml"), suffix_plugin(".env"), suffix_plugin("notes.txt")
+    ('yaml', 'dotenv', '')
+    """
+    return _SUFFIXES.get(Path(name).suffix.lower(), "dotenv" if name.startswith(".env") else "")
+
+
 def _file(text: str, prefix: str) -> Source:
     name, _, options = text.partition("?")
-    path = Path(name)
-    plugin = _SUFFIXES.get(path.suffix.lower(), "dotenv" if path.name.startswith(".env") else "")
+    plugin = suffix_plugin(Path(name).name)
     if not plugin:
         known = ", ".join(sorted(_SUFFIXES))
         raise BadInput(f"{text}: cannot tell the format by its name", hint=f"Known endings: {known}.")
