@@ -391,6 +391,95 @@ def test_a_plain_value_means_what_ruamel_reads(value: str) -> None:
         assert dumped({"a": [{"path": value}]}) == written
 
 
+IMPORTS = [
+    # as `dvc import` and `dvc import-url` wrote them
+    """\
+md5: c8e9c6e4ed2da199409dd4a3dfb90275
+frozen: true
+deps:
+- path: a.csv
+  repo:
+    url: ../src
+    rev_lock: 47e21dc2b3c0bf1350cdf83cbfb124c5c4be0b0e
+outs:
+- md5: 60b725f10c9c85c70d97880dfe8191b3
+  size: 2
+  hash: md5
+  path: a.csv
+""",
+    """\
+md5: 8fafbcbfea11dc1bf4d850bb9976664d
+frozen: true
+deps:
+- path: d
+  repo:
+    url: ../src
+    rev: master
+    rev_lock: 47e21dc2b3c0bf1350cdf83cbfb124c5c4be0b0e
+outs:
+- md5: 2bb1ab0d4a051c86389bd68a9371f6ba.dir
+  size: 2
+  nfiles: 1
+  hash: md5
+  path: dd
+""",
+    """\
+md5: d1da16b0090c68e9db530e8282411606
+frozen: true
+deps:
+- md5: 2bb1ab0d4a051c86389bd68a9371f6ba.dir
+  size: 2
+  nfiles: 1
+  hash: md5
+  path: ../src/d
+outs:
+- md5: 2bb1ab0d4a051c86389bd68a9371f6ba.dir
+  size: 2
+  nfiles: 1
+  hash: md5
+  path: e
+""",
+    """\
+md5: 709256a3b1ef5093aef9ef603d90bb76
+frozen: true
+deps:
+- md5: 60b725f10c9c85c70d97880dfe8191b3
+  size: 2
+  hash: md5
+  path: ../src/a.csv
+outs:
+- hash: md5
+  path: c.csv
+""",
+]
+
+
+@pytest.mark.parametrize("text", IMPORTS)
+def test_an_import_and_its_md5_are_as_dvc_writes_them(text: str) -> None:
+    found = metafile.parse(text.encode(), HERE)
+    assert found.frozen
+    assert metafile.render(found).decode() == text
+    assert metafile.sealed(replace(found, md5="")) == found
+    assert metafile.sealed(replace(found, source=b"", md5="0")) == found
+    described = metafile.render(found, b"desc: mine\n" + text.encode())
+    assert metafile.sealed(metafile.parse(described, HERE)).md5 == found.md5
+
+
+def test_settings_of_a_foreign_repository_come_back() -> None:
+    text = IMPORTS[0].replace(
+        "    rev_lock", "    config:\n      cache:\n        dir: x\n    remote: far\n    rev_lock"
+    )
+    found = metafile.parse(text.encode(), HERE)
+    assert json.loads(found.deps[0].repo_config) == {"cache": {"dir": "x"}}
+    assert found.deps[0].repo_remote == "far"
+    assert metafile.render(found, text.encode()).decode() == text
+    assert metafile.parse(metafile.render(found), HERE) == found
+
+
+def test_what_was_never_kept_has_no_md5() -> None:
+    assert metafile.sealed(metafile.parse(PLAIN, HERE)).md5 == ""
+
+
 DVC_WRITES = """
 import json, sys
 from dvc.utils.serialize import dumps_yaml, parse_yaml_for_update

@@ -68,7 +68,7 @@ class _Lines:
         if found is None:
             raise _Unsure
         spaces, dash, key, raw = found.groups()
-        column = len(spaces)
+        column, raw = len(spaces), raw.rstrip(" ")
         if key is None and not dash:
             self._go_on(column, raw)
             return
