@@ -258,7 +258,7 @@ TREES = st.dictionaries(
 Spec = dict[str, tuple[bytes, bool]]
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(TREES, TREES)
 def test_any_tree_comes_back_as_it_was(tmp_path_factory: pytest.TempPathFactory, first: Spec, second: Spec) -> None:
     repo = repository(tmp_path_factory.mktemp("any") / "r")

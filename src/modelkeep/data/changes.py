@@ -114,7 +114,7 @@ class Plan:
         links = self.shot.side.symlinks if self.shot is not None else {}
         if not links:
             return []
-        folders = {folder for path in (*self.place, *self.links) for folder in _folders(path)}
+        folders = {folder for path in (*self.place, *self.links) for folder in above(path)}
         return [path for path in links if path in folders]
 
     def missing(self, repo: Repository) -> list[str]:
@@ -244,7 +244,7 @@ def _files(made: Plan, relink: bool) -> None:
     here = made.shot.side.symlinks if made.shot is not None and made.shot.is_dir else {}
     wanted = made.side.symlinks
     for path in target:
-        folder = next((one for one in _folders(path) if one in wanted), None) if wanted else None
+        folder = next((one for one in above(path) if one in wanted), None) if wanted else None
         if folder is not None:
             raise BadInput(
                 f"{side.path_of(made.one.metafile)}: {folder} is a link, and yet {path} lies in it",
@@ -320,10 +320,10 @@ def _holds_both(repo: Repository, first: str, second: str) -> bool:
     return True
 
 
-def _folders(path: str) -> Iterator[str]:
+def above(path: str) -> Iterator[str]:
     """Gives the folders above a path, the nearest first.
 
-    >>> list(_folders("a/b/c"))
+    >>> list(above("a/b/c"))
     ['a/b', 'a']
     """
     while "/" in path:

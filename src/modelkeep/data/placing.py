@@ -6,12 +6,12 @@ import os
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelkeep.core.errors import Conflict, Corrupt, Missing
 from modelkeep.data import side
-from modelkeep.data.changes import Plan
+from modelkeep.data.changes import Plan, above
 from modelkeep.data.placed import Note, note
 from modelkeep.data.progress import Progress, Step
 from modelkeep.data.scan import Stamp
@@ -134,16 +134,15 @@ class _Worker:
     def parts(self) -> None:
         """Changes a folder or file in its place."""
         made, top = self._made, self._top
-        self._clear_way()
+        cleared = self._clear_way()
         self._place(made.place, top)
         for path, runs in made.modes.items():
             self._mode(path, runs)
         self._folders(made.folders_to_make(), top)
         self._links(top)
-        for path in made.unlink:
-            (top / path).unlink(missing_ok=True)
-        for path in made.remove:
-            (top / path).unlink(missing_ok=True)
+        for path in (*made.unlink, *made.remove):
+            if path not in cleared:
+                (top / path).unlink(missing_ok=True)
         self._prune()
 
     def _place(self, paths: Sequence[str], top: Path) -> None:
@@ -187,28 +186,23 @@ class _Worker:
                 aside.unlink(missing_ok=True)
                 raise
 
-    def _clear_way(self) -> None:
+    def _clear_way(self) -> set[str]:
         """Takes away what stands where a folder or a file must be: known files, known links, then empty folders.
 
-        Their content is in the cache, or the caller forces it.
+        Their content is in the cache, or the caller forces it. Gives what went.
         """
         made, top = self._made, self._top
         wanted = {*made.place, *made.links}
-        folders = {str(folder) for path in (*wanted, *made.side.empty) for folder in PurePosixPath(path).parents}
-        folders |= set(made.side.empty)
-        for path in made.blocking_links():
+        folders = {folder for path in (*wanted, *made.side.empty) for folder in above(path)} | set(made.side.empty)
+        cleared = set(made.blocking_links())
+        cleared |= {path for path in made.remove if path in folders or not wanted.isdisjoint(above(path))}
+        cleared |= {path for path in made.unlink if path in folders or not wanted.isdisjoint(above(path))}
+        for path in cleared:
             (top / path).unlink(missing_ok=True)
-        in_way = [path for path in made.remove if path in folders]
-        in_way += [path for path in made.remove if any(str(one) in wanted for one in PurePosixPath(path).parents)]
-        if not in_way:
-            below = [path for path in wanted if path and (top / path).is_dir() and not (top / path).is_symlink()]
-            if not below:
-                return
-        for path in in_way:
-            (top / path).unlink(missing_ok=True)
-        for path in sorted(wanted):
+        for path in wanted:
             if path and (top / path).is_dir() and not (top / path).is_symlink():
                 self._remove_empty(top / path)
+        return cleared
 
     def _remove_empty(self, folder: Path) -> None:
         for here, _, files in os.walk(folder, topdown=False):
@@ -222,10 +216,9 @@ class _Worker:
     def _prune(self) -> None:
         """Removes folders that became empty, but those that are to be empty."""
         made, keep = self._made, set(self._made.side.empty)
-        doomed = {str(folder) for path in (*made.remove, *made.unlink) for folder in PurePosixPath(path).parents}
-        doomed |= set(made.folders_to_drop())
-        doomed |= {str(folder) for path in made.folders_to_drop() for folder in PurePosixPath(path).parents}
-        for name in sorted(doomed - keep - {"."}, key=len, reverse=True):
+        dropped = made.folders_to_drop()
+        doomed = {folder for path in (*made.remove, *made.unlink, *dropped) for folder in above(path)} | set(dropped)
+        for name in sorted(doomed - keep, key=len, reverse=True):
             try:
                 (self._top / name).rmdir()
             except OSError:  # not empty: something else lives there
