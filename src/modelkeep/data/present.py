@@ -70,7 +70,8 @@ def _of_folder(repo: Repository, oid: str, legacy: bool) -> set[str]:
 def _folders(cache: Path) -> tuple[str, int]:
     """Gives one mark of all the folders that hold objects, and when the youngest of them changed."""
     mark, newest = blake2b(digest_size=16), 0
-    for top in (cache / "files" / "md5", cache):
+    pieces = cache / "modelkeep" / "chunks"
+    for top in (cache / "files" / "md5", cache, pieces / "packs", pieces / "recipes"):
         rows = []
         try:
             with os.scandir(top) as entries:

@@ -76,10 +76,10 @@ class Repository:
     @cached_property
     def blobs(self) -> Blobs:
         """The cache."""
-        from modelkeep.store.blobs.objects import Blobs
+        from modelkeep.data.pieced import PiecedBlobs
 
         config = self.config
-        return Blobs(config.cache_folder, link_types=config.link_types, shared=config.shared)
+        return PiecedBlobs(config.cache_folder, link_types=config.link_types, shared=config.shared)
 
     def relpath(self, path: Path | str) -> str:
         """Gives a path below the root as POSIX; the root itself is "".

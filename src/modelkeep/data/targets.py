@@ -65,7 +65,7 @@ def outs_of(metafile: Path) -> list[Tracked]:
 
 def walk(repo: Repository, folder: Path) -> Iterator[Tracked]:
     """Walks a folder for metafiles; does not enter what is tracked itself, is ignored or is another repository."""
-    ignore, plain = repo.ignore, repo.ignore.plain
+    ignore = repo.ignore
     skip: set[str] = set()
     waiting = [str(folder)]
     root = str(repo.root)
@@ -75,6 +75,7 @@ def walk(repo: Repository, folder: Path) -> Iterator[Tracked]:
         if folders is None or (here != root and ".dvc" in folders):
             continue
         prefix = "" if here == root else here[len(root) + 1 :].replace(os.sep, "/") + "/"
+        plain = ignore.plain_below(prefix[:-1])  # a folder may have a .dvcignore of its own
         for name in metafiles:
             if plain or not ignore.ignores(prefix + name, False):
                 for one in _of(read(Path(here, name))):

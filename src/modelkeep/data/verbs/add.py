@@ -152,7 +152,7 @@ def checked(repo: Repository, path: str | Path) -> Path:
                 f"{path}: lies behind the link {repo.shown(folder)}",
                 hint=f"Name where it leads: {repo.shown(Path(os.path.realpath(place)))}",
             )
-    if not repo.ignore.plain and repo.ignore.ignores(relpath, place.is_dir()):
+    if repo.ignore.ignores(relpath, place.is_dir()):
         raise BadInput(f"{path}: .dvcignore keeps it out", hint="Take the pattern out of .dvcignore.")
     return place
 
@@ -242,7 +242,7 @@ def _first(repo: Repository, path: Path, how: _How) -> tuple[AddedItem, list[Pat
     shot = snapshot(repo, path, progress=how.progress)
     if shot is None:
         raise _nothing(repo, path)
-    new = keep(repo, shot, relink=how.relink, progress=how.progress) if how.store else 0
+    new = keep(repo, shot, relink=how.relink, chunked=how.chunked, progress=how.progress) if how.store else 0
     file = path.with_name(path.name + metafile.SUFFIX)
     out = described(Out(path=path.name), shot)
     with disk_errors(str(file)):
@@ -265,7 +265,15 @@ def _again(repo: Repository, one: Tracked, how: _How) -> tuple[AddedItem, list[P
         shot = snapshot(repo, one.path, progress=how.progress) or shot
     new = 0
     if how.store and out.cache and (not same or absent(repo, [out])):
-        new = keep(repo, shot, relink=how.relink, legacy=out.legacy and same, progress=how.progress)
+        new = keep(
+            repo,
+            shot,
+            relink=how.relink,
+            legacy=out.legacy and same,
+            chunked=how.chunked or side.read(one.metafile).chunked,
+            previous=out.oid,
+            progress=how.progress,
+        )
     with disk_errors(str(one.metafile)):
         files = staging.ignore(repo, one.path)
         now = described(out, shot)

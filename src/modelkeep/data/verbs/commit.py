@@ -111,7 +111,15 @@ def _commit(repo: Repository, one: Tracked, relink: bool, progress: Progress) ->
         shot = snapshot(repo, one.path, progress=progress) or shot
     new = 0
     if one.out.cache and (shot.oid != one.out.oid or absent(repo, [one.out])):
-        new = keep(repo, shot, relink=relink, legacy=one.out.legacy and shot.oid == one.out.oid, progress=progress)
+        new = keep(
+            repo,
+            shot,
+            relink=relink,
+            legacy=one.out.legacy and shot.oid == one.out.oid,
+            chunked=one.kind == "dvc" and side.read(one.metafile).chunked,
+            previous=one.out.oid,
+            progress=progress,
+        )
     files = record(repo, one, shot)
     item = CommittedItem(
         path=repo.relpath(one.path),
@@ -141,8 +149,26 @@ def relinks(repo: Repository, relink: bool) -> bool:
     return relink and repo.blobs.link_types[:1] in {("hardlink",), ("symlink",)}
 
 
-def keep(repo: Repository, shot: Snapshot, *, relink: bool, legacy: bool = False, progress: Progress = SILENT) -> int:
+def keep(
+    repo: Repository,
+    shot: Snapshot,
+    *,
+    relink: bool,
+    legacy: bool = False,
+    chunked: bool = False,
+    previous: str = "",
+    progress: Progress = SILENT,
+) -> int:
     """Stores what a snapshot holds, its manifest last; gives how many objects are new.
+
+    Args:
+        repo: the repository.
+        shot: what is stored.
+        relink: make workspace files links to the cache where `cache.type` says so.
+        legacy: names and places are those of DVC before 3.0.
+        chunked: a file is stored in pieces instead.
+        previous: the object that the metafile named until now; pieces are compared with it.
+        progress: hears of bytes.
 
     Raises:
         BadInput: a file has a name that no manifest may hold.
@@ -150,6 +176,10 @@ def keep(repo: Repository, shot: Snapshot, *, relink: bool, legacy: bool = False
         Busy: the disk is full.
         Denied: the cache may not be written.
     """
+    if chunked and not shot.is_dir and not legacy:
+        from modelkeep.data.pieced import keep_pieces
+
+        return keep_pieces(repo, shot, previous, progress)
     blobs, linked = repo.blobs, relinks(repo, relink)
     entries = shot.entries() if shot.is_dir else [("", shot.oid)]
     safe_relpaths([name for name, _ in entries if name], repo.shown(shot.path))

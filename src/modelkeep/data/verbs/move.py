@@ -91,7 +91,7 @@ def _target(repo: Repository, one: Tracked, destination: str | Path) -> Path:
             hint=f"Move it yourself, then: modelkeep add {repo.shown(one.path)}",
         )
     place = Path(destination)
-    if place.is_dir() and repo.absolute(place) != one.path:
+    if place.is_dir() and repo.absolute(place) != one.path and not _arrived(repo, one, place):
         place /= one.path.name
     target = checked(repo, place)
     if target == one.path:
@@ -99,6 +99,14 @@ def _target(repo: Repository, one: Tracked, destination: str | Path) -> Path:
     if one.path in target.parents or target in one.path.parents:
         raise BadInput(f"{repo.shown(target)}: one of the two lies inside of the other")
     return target
+
+
+def _arrived(repo: Repository, one: Tracked, place: Path) -> bool:
+    """Says whether a folder is the data itself, moved there before the move was cut."""
+    if os.path.lexists(one.path) or not one.out.is_dir:
+        return False
+    shot = snapshot(repo, repo.absolute(place), hash=one.out.hash)
+    return shot is not None and shot.oid == one.out.oid
 
 
 def _check(repo: Repository, one: Tracked, target: Path, file: Path, progress: Progress) -> bool:
