@@ -21,7 +21,7 @@ def send_chunked(
 ) -> list[Wanted]:
     """Sends what is kept as chunks, and gives the outputs that have to be sent as ordinary objects.
 
-    A file that is an object here, but not in chunks yet, is cut first.
+    A file that is only a whole object here is cut first.
     """
     chosen = {one.oid: one for one in outs if one.chunked}
     if not chosen:
@@ -42,7 +42,7 @@ def send_chunked(
 def receive_chunked(
     repo: Repository, cloud: Cloud, outs: Sequence[Wanted], tally: Tally, progress: Progress
 ) -> list[Wanted]:
-    """Fetches what a remote keeps as chunks and makes objects of it; gives the outputs that are ordinary objects."""
+    """Fetches what a remote keeps as chunks; gives the outputs that are ordinary objects there."""
     absent = repo.blobs.missing({one.oid for one in outs if one.chunked})
     chosen = {one.oid: one for one in outs if one.chunked and one.oid in absent}
     if not chosen:
@@ -52,17 +52,6 @@ def receive_chunked(
     with progress.begin(f"Fetching chunks from {cloud.name}", unit="bytes") as step:
         moved = chunks.fetch(cloud.remote, repo, list(chosen), step.add)
     left = _counted(moved, chosen, tally)
-    with repo.blobs.incoming() as incoming:
-        for oid in moved.done:
-            path = incoming.path(oid)
-            one = chosen[oid]
-            try:
-                with progress.begin(f"Putting together {one.name}", total=one.size, unit="bytes") as step:
-                    chunks.assemble(repo, oid, path, step)
-            except Corrupt as error:
-                tally.fault("corrupt", oid, one.name, error.message)
-            else:
-                incoming.publish([(oid, path)])
     return [one for one in outs if one.oid not in chosen or one.oid in left]
 
 

@@ -17,8 +17,8 @@ from modelkeep.data.chunks.answers import BadPart, Collected, Moved, Stored
 from modelkeep.data.chunks.place import Place
 
 if TYPE_CHECKING:
-    from modelkeep.data.progress import Step
     from modelkeep.data.repository import Repository
+    from modelkeep.store.blobs.digest import Step
     from modelkeep.store.remote import Remote
 
 __all__ = [
@@ -44,7 +44,7 @@ PREFIX = "chunks/"
 """Under this a remote holds packs and recipes."""
 
 
-def store(repo: Repository, path: Path, oid: str, step: Step, *, previous: str = "") -> Stored:
+def store(repo: Repository, path: Path, oid: str, step: Step, *, previous: str = "", blake3: bytes = b"") -> Stored:
     """Stores a workspace file as chunks: packs first, then the recipe of its oid. Does nothing when it is there.
 
     Bytes are counted on `step` as they are read. Safe beside other stores, fetches and a `collect`.
@@ -56,6 +56,7 @@ def store(repo: Repository, path: Path, oid: str, step: Step, *, previous: str =
         step: hears of the bytes read.
         previous: the oid of an earlier version, best the one that `path.dvc` named until now; edits smaller than a
             chunk are then stored as what differs. Empty: the most alike of the newest recipes is looked for.
+        blake3: what hashing it for `oid` found as its blake3; then the md5 is not computed once more.
 
     Raises:
         BadInput: numpy is not installed.
@@ -63,7 +64,7 @@ def store(repo: Repository, path: Path, oid: str, step: Step, *, previous: str =
     """
     from modelkeep.data.chunks.storing import store as do
 
-    return do(Place.of(repo), path, oid, step, previous)
+    return do(Place.of(repo), path, oid, step, previous=previous, blake3=blake3)
 
 
 def has(repo: Repository, oid: str) -> bool:

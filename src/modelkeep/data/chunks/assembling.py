@@ -17,7 +17,7 @@ from modelkeep.data.chunks.place import Place
 from modelkeep.data.chunks.recipe import Recipe, read
 
 if TYPE_CHECKING:
-    from modelkeep.data.progress import Step
+    from modelkeep.store.blobs.digest import Step
 
 _BUFFER: Final = 4 << 20
 _BUFFERS: Final = 3

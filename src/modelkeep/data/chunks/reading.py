@@ -13,7 +13,7 @@ from queue import SimpleQueue
 from typing import Final
 
 from modelkeep.data.chunks.boundaries import MOST, WINDOW, Gear, cut
-from modelkeep.data.progress import Step
+from modelkeep.store.blobs.digest import Step
 
 _BLOCK: Final = 4 << 20
 _CONTEXT: Final = WINDOW - 1
@@ -31,11 +31,13 @@ class Cutter:
     Args:
         path: the file; it is read from begin to end once.
         step: hears of the bytes read.
+        md5: whether it is wanted.
 
     `md5` (hex), `blake3` and `size` are right when `batches` has ended.
     """
 
-    def __init__(self, path: Path, step: Step) -> None:
+    def __init__(self, path: Path, step: Step, *, md5: bool = True) -> None:
+        self._hash = md5
         self.md5, self.blake3, self.size = "", b"", 0
         self._path, self._step = path, step
         self._gears: SimpleQueue[Gear] = SimpleQueue()
@@ -57,7 +59,7 @@ class Cutter:
                     buffer, ended = _block(file, context)
                     block = buffer[len(context) :]
                     task = cutting.submit(self._candidates, buffer, len(context))
-                    under_way.append((block, task, hashing.submit(md5.update, block)))
+                    under_way.append((block, task, hashing.submit(md5.update, block if self._hash else b"")))
                     context = bytes(buffer[-_CONTEXT:])
                 block, task, hashed = under_way.popleft()
                 whole.update(block)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from modelkeep.data.chunks.known import KnownBlobs
     from modelkeep.data.chunks.reading import Cutter
     from modelkeep.data.chunks.splice import Places
-    from modelkeep.data.progress import Step
+    from modelkeep.store.blobs.digest import Step
 
 _STRETCH: Final = 4 << 20
 """Unknown chunks are compared with the previous version when they are this many bytes together."""
@@ -32,7 +32,7 @@ _EXTENT: Final = 12
 """What an extent costs in a recipe, before compression."""
 
 
-def store(place: Place, path: Path, oid: str, step: Step, previous: str) -> Stored:
+def store(place: Place, path: Path, oid: str, step: Step, *, previous: str = "", blake3: bytes = b"") -> Stored:
     """Stores a file; see `modelkeep.data.chunks.store`."""
     if find_spec("numpy") is None:
         raise BadInput(
@@ -45,7 +45,7 @@ def store(place: Place, path: Path, oid: str, step: Step, previous: str) -> Stor
             step.add(size)
             return Stored(oid, size)
         with PackWriter(place) as writer, OpenPacks(place) as packs:
-            return _Storing(place, oid, previous, writer, packs).run(path, step)
+            return _Storing(place, oid, previous, writer, packs).run(path, step, blake3)
 
 
 @dataclass(slots=True)
@@ -69,10 +69,10 @@ class _Storing:
         self._waiting: list[_Unknown] = []
         self._chunks = self._whole = self._spliced = 0
 
-    def run(self, path: Path, step: Step) -> Stored:
+    def run(self, path: Path, step: Step, blake3: bytes) -> Stored:
         from modelkeep.data.chunks.reading import Cutter
 
-        cutter: Cutter = Cutter(path, step)
+        cutter: Cutter = Cutter(path, step, md5=not blake3)
         for number, batch in enumerate(cutter.batches()):
             if number == 0:
                 names = [name for name, _ in batch]
@@ -80,7 +80,7 @@ class _Storing:
             for name, data in batch:
                 self._take(name, data)
         self._settle(self._base.recipe.size if self._base is not None else None)
-        if cutter.md5 != self._oid:
+        if cutter.blake3 != blake3 if blake3 else cutter.md5 != self._oid:
             raise Conflict(
                 f"{path}: has changed since its oid {self._oid} was computed",
                 hint="Wait until nobody writes it, then run the command again.",

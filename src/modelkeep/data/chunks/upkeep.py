@@ -18,7 +18,7 @@ from modelkeep.data.chunks.place import Place, sync_folder
 from modelkeep.data.chunks.recipe import Recipe, read
 
 if TYPE_CHECKING:
-    from modelkeep.data.progress import Step
+    from modelkeep.store.blobs.digest import Step
 
 _LIVE: Final = 0.5
 """A pack of which a smaller share is needed is written anew."""
