@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from modelkeep.core.errors import Conflict, Missing
-from modelkeep.data.repository import Repository, disk_errors
+from modelkeep.data.repository import disk_errors
 
 _NO_GIT: Final = "[core]\n    no_scm = True\n"
 _GIT_IGNORE: Final = "/config.local\n/tmp\n/cache\n"
@@ -65,7 +65,7 @@ def initialise(folder: Path | str, *, git: bool | None = None, hooks: bool = Fal
     if hooks and tree is not None:
         from modelkeep.data.hooks import install
 
-        installed = tuple(install(Repository(root)))
+        installed = install(tree, root)
     return Initialised(root=str(root), created=created, git=tree is not None, hooks=installed)
 
 
