@@ -94,19 +94,28 @@ def _check_small(items: Sequence[Checking]) -> list[tuple[str, Checked]]:
 
 def _small(item: Checking) -> Checked:
     try:
-        fd = os.open(item.path, READ)
+        stat, data = read_up_to(item.path, LARGE)
     except FileNotFoundError:
         return Checked(item.oid, "", _NOTHING)
+    except OSError as error:
+        return Checked(item.oid, unreadable(error), _NOTHING, legacy=item.legacy)
+    if data is None:
+        return Checked(item.oid, _LATER, _NOTHING)
+    return Checked(item.oid, judged(item.oid, data, legacy=item.legacy), stamp_of(stat), legacy=item.legacy)
+
+
+def read_up_to(path: str, limit: int) -> tuple[os.stat_result, bytes | None]:
+    """What the system tells of a file, and all of its bytes; None when there are as many as the limit or more.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    fd = os.open(path, READ)
     try:
         stat = os.fstat(fd)
-        if stat.st_size >= LARGE:
-            return Checked(item.oid, _LATER, _NOTHING)
-        data = read_small(fd, stat.st_size)
-    except OSError as error:
-        return Checked(item.oid, _unreadable(error), _NOTHING, legacy=item.legacy)
+        return stat, read_small(fd, stat.st_size) if stat.st_size < limit else None
     finally:
         os.close(fd)
-    return Checked(item.oid, judged(item.oid, data, legacy=item.legacy), stamp_of(stat), legacy=item.legacy)
 
 
 def read_small(fd: int, size: int) -> bytes:
@@ -145,11 +154,16 @@ def _check_large(item: Checking, step: Step, *, alone: bool) -> Checked | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        return Checked(item.oid, _unreadable(error), _NOTHING, legacy=item.legacy)
+        return Checked(item.oid, unreadable(error), _NOTHING, legacy=item.legacy)
     return Checked(item.oid, "" if sound else wrong(digest.md5, digest.size), stamp, digest.blake3, item.legacy)
 
 
-def _unreadable(error: OSError) -> str:
+def unreadable(error: OSError) -> str:
+    """What people are told of an object on a failing disk.
+
+    Raises:
+        OSError: it is the error itself, which says something else.
+    """
     if error.errno != errno.EIO:
         raise error
     return f"cannot be read: {error.strerror}"

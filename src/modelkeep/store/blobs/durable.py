@@ -2,9 +2,11 @@
 
 DVC trusts an object that it finds in the cache with mode 0444, and after `add` the cache may hold the only copy of a
 version. So the bytes of objects are on the disk before their names appear, and the names are before the verb returns.
-One fdatasync for each of 20,000 small files would take minutes; one syncfs for all of them took 0.2 s where writing
-them took 0.5 to 0.9 s (ext4), and a second one for the names 0.01 s. A large file is sent to the disk while it is being
-written (sync_file_range): of the 0.65 s that fdatasync took after 2 GB nothing was left.
+
+One syncfs for 20,000 files of 4 KB took 0.2 s where writing them took 0.5 to 0.9 s (ext4); it also waits for what
+everybody else has written, so while there is much of that, files are synced singly: the disk begins with all of them
+before the first is waited for, and the first one's commit carries the others. A large file is sent to the disk while it
+is being written: of the 0.65 s that fdatasync took after 2 GB nothing was left.
 """
 
 from __future__ import annotations
@@ -13,14 +15,15 @@ import errno
 import fcntl
 import os
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from functools import cache
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     import ctypes
 
-_FEW: Final = 16
+_FEW: Final = 64
+_MUCH: Final = 512 << 20
 _START: Final = 2
 """SYNC_FILE_RANGE_WRITE: begin to write, wait for nothing."""
 
@@ -35,37 +38,47 @@ def sync_files(paths: Collection[str], folder: str) -> None:
     Raises:
         OSError: the disk failed.
     """
-    if len(paths) > _FEW:
-        sync_all(folder)
-    else:
+    if len(paths) > _FEW and sys.platform == "linux" and _dirty() < _MUCH:
+        _sync_all(folder)
+        return
+    if len(paths) > 1:
         for path in paths:
-            _synced(path, data_only=True)
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            begin_writing(fd, 0, 0)
+            os.close(fd)
+    for path in paths:
+        _synced(path, data_only=True)
 
 
-def sync_names(folders: Collection[str], folder: str) -> None:
-    """Returns when the names in these folders survive a power loss; arguments and errors as for files."""
-    if len(folders) > _FEW:
-        sync_all(folder)
-    else:
-        for path in folders:
-            _synced(path, data_only=False)
-
-
-def sync_all(folder: str) -> None:
-    """Returns when everything on a folder's file system survives a power loss.
+def sync_names(folders: Iterable[str]) -> None:
+    """Returns when the names in these folders survive a power loss.
 
     Raises:
         OSError: the disk failed.
     """
-    if sys.platform != "linux":
-        os.sync()
-        return
+    for path in folders:  # the first one's commit carries the others
+        _synced(path, data_only=False)
+
+
+def _sync_all(folder: str) -> None:
     fd = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:
         if _libc().syncfs(fd):
             _raise(folder)
     finally:
         os.close(fd)
+
+
+def _dirty() -> int:
+    """How many bytes wait to be written on this machine; as good as endless when it does not tell."""
+    try:
+        with open("/proc/meminfo", "rb") as file:
+            for line in file:
+                if line.startswith(b"Dirty:"):
+                    return int(line.split()[1]) << 10
+    except OSError:
+        pass
+    return sys.maxsize
 
 
 def begin_writing(fd: int, offset: int, size: int) -> None:

@@ -4,8 +4,8 @@
     <cache>/ab/cdef…                  those of DVC before 3.0
     <cache>/modelkeep/…               what DVC knows nothing of: incoming, known, quarantine, trash
 
-Any number of processes may use a cache at once, DVC among them: an object appears whole or not at all, and whoever needs
-one that is not sound takes it out of use before anybody copies it.
+Any number of processes may use a cache at once, DVC among them: an object appears whole or not at all, and whoever
+needs one that is not sound takes it out of use before anybody copies it.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from modelkeep.core.errors import BadInput, Conflict
-from modelkeep.store.blobs.checking import judged, read_small, threaded, wrong
+from modelkeep.store.blobs.checking import judged, read_small, threaded, unreadable, wrong
 from modelkeep.store.blobs.digest import Bad, Placed, Placing, Step
 from modelkeep.store.blobs.forked import parted
 from modelkeep.store.blobs.hashed import CREATE, LARGE, READ, copy_hashed, dos2unix_md5, file_digest, write_all
@@ -206,8 +206,8 @@ def _merge(source: str, target: str) -> None:
 def _aside(blobs: Blobs, ground: str, wanted: Path | None) -> Iterator[str]:
     """A folder to build in, on the file system of the workspace; gone afterwards.
 
-    Where nobody names one, it is in the cache if that lies on the same file system and gives its folders no group of its
-    own: what a killed run leaves there is swept away by the next. Otherwise it is in the workspace.
+    Where nobody names one, it is in the cache if that lies on the same file system and gives its folders no group of
+    its own: what a killed run leaves there is swept away by the next. Otherwise it is in the workspace.
     """
     device = os.stat(ground).st_dev
     if wanted is not None:
@@ -276,12 +276,15 @@ class _Work:
             sound = self._known.fits(job.oid, found, legacy=job.legacy)
             linked = self._links(job, found)
             data = b"" if sound and linked else read_small(fd, found.st_size)
+        except OSError as error:
+            return Row(job.number, "bad", problem=unreadable(error))
         finally:
             os.close(fd)
         if not sound and (problem := judged(job.oid, data, legacy=job.legacy)):
             return Row(job.number, "bad", problem=problem)
         if not (linked and self._link(job, found)):
-            data = data if data or not linked else Path(job.source).read_bytes()
+            if linked and sound:
+                data = Path(job.source).read_bytes()
             out = os.open(job.aside, CREATE, job.mode)
             try:
                 write_all(out, data)

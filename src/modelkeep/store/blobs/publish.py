@@ -155,7 +155,7 @@ class Incoming:
             folders.append(target)
             if not (whole and self._rename_folder(f"{whole}/{prefix}", target)):
                 self._rename_files(paths, oids, target)
-        sync_names([*folders, *{os.path.dirname(folder) for folder in folders}], os.fspath(self.folder))
+        sync_names([*folders, *{os.path.dirname(folder) for folder in folders}])
 
     def _rename_folder(self, folder: str, target: str) -> bool:
         """Publishes a folder that nobody else writes to; not when the cache has one like it already."""
@@ -266,6 +266,8 @@ def _merge(source: Path, target: Path) -> None:
             old, new = Path(folder) / name, there / name
             if not new.exists() or new.stat().st_size < old.stat().st_size:
                 old.replace(new)
+            else:
+                old.unlink()
 
 
 def _sweep(folder: Path) -> None:

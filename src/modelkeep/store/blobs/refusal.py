@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from modelkeep.core.errors import Busy, Conflict, Denied, Error, Missing
+from modelkeep.core.errors import Busy, Conflict, Corrupt, Denied, Error, Missing
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _CLOSED: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
@@ -22,6 +22,7 @@ def told(place: str | os.PathLike[str]) -> Iterator[None]:
         Busy: the disk is full.
         Denied: this may not be read or written.
         Missing: it is gone.
+        Corrupt: the disk fails.
         Conflict: any other refusal.
     """
     try:
@@ -47,4 +48,6 @@ def refused(error: OSError, place: str | os.PathLike[str]) -> Error:
         )
     if error.errno == errno.ENOENT:
         return Missing(text, hint="Somebody removed it meanwhile; run it again.")
+    if error.errno == errno.EIO:
+        return Corrupt(text, hint="The disk fails; copy what can be read elsewhere.")
     return Conflict(text, hint="The file system refuses this; see the reason, then run it again.")

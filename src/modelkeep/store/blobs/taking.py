@@ -12,6 +12,7 @@ import contextlib
 import errno
 import os
 import stat
+import sys
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -107,8 +108,6 @@ def _run(blobs: Blobs, jobs: Sequence[_Job], keep: Keep, step: Step, *, legacy: 
     rows: list[Row] = []
     with blobs.incoming(resume=False) as incoming:
         fresh = incoming.fresh()
-        for prefix in {job.oid[:2] for job in jobs} - {""} or [f"{byte:02x}" for byte in range(256)]:
-            blobs.make_folder(fresh / prefix)
         work = _Work(blobs, os.fspath(fresh), legacy=legacy)
         small = work.link_small if keep == "link" else work.copy_small
         large = work.link_large if keep == "link" else work.copy_large
@@ -144,6 +143,7 @@ class _Work:
     def __init__(self, blobs: Blobs, folder: str, *, legacy: bool) -> None:
         self._blobs, self._folder, self._legacy = blobs, folder, legacy
         self._reflinks = "reflink" in blobs.link_types
+        self._made: set[str] = set()
 
     def copy_small(self, job: _Job, *, relink: ObjectStamp | None = None) -> Row:
         fd = os.open(job.path, READ)
@@ -176,7 +176,7 @@ class _Work:
         return Row(job.number, "new", oid, stamp, blake3, relink)
 
     def link_small(self, job: _Job) -> Row:
-        with _Guarded(job.path) as held:
+        with _Guarded(job.path, below=LARGE) as held:
             if held.stat.st_size >= LARGE:
                 return Row(job.number, "large", "", stamp_of(held.stat))
             if held.why:
@@ -205,8 +205,7 @@ class _Work:
 
     def _linked(self, job: _Job, held: _Guarded, oid: str, blake3: bytes = b"") -> Row | None:
         """Gives the user's own inode the object's name too; None where the file system does not do that."""
-        target, before = self._target(oid), held.stat
-        stamp = stamp_of(before)
+        target, stamp = self._target(oid), stamp_of(held.stat)
         if self._has(job, oid):
             return Row(job.number, "there", oid, stamp, blake3, stamp)
         try:
@@ -217,8 +216,7 @@ class _Work:
             if error.errno not in UNABLE:
                 raise
             return None
-        after = os.fstat(held.fd)
-        if stamp_of(after) != stamp or after.st_nlink != before.st_nlink + 1:
+        if stamp_of(os.stat(target)) != stamp:
             os.unlink(target)
             raise _changed(job.path)
         held.keep()
@@ -264,7 +262,11 @@ class _Work:
         return not job.oid and os.path.lexists(self._blobs.place_of(oid))
 
     def _target(self, oid: str) -> str:
-        return f"{self._folder}/{oid[:2]}/{oid[2:]}"
+        folder = f"{self._folder}/{oid[:2]}"
+        if folder not in self._made:
+            self._blobs.make_folder(Path(folder))
+            self._made.add(folder)
+        return f"{folder}/{oid[2:]}"
 
 
 class _Guarded:
@@ -272,6 +274,7 @@ class _Guarded:
 
     Args:
         path: of the file.
+        below: nothing is done to a file of this size or more.
 
     Attributes:
         fd: open for reading.
@@ -282,7 +285,7 @@ class _Guarded:
 
     __slots__ = ("_mode", "fd", "path", "relink", "stat", "why")
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, below: int = sys.maxsize) -> None:
         self.path = path
         try:
             self.fd = os.open(path, _NOFOLLOW)
@@ -293,7 +296,7 @@ class _Guarded:
         self.stat = os.fstat(self.fd)
         self._mode = -1
         self.relink: ObjectStamp | None = None
-        self.why = self._obstacle()
+        self.why = self._obstacle() if self.stat.st_size < below else "it is large"
 
     def _obstacle(self) -> str:
         mode = self.stat.st_mode
