@@ -353,7 +353,7 @@ def _put(place: Path, front: Front, back: Back) -> None:
         try:
             with open(aside, "xb", buffering=0) as file:  # noqa: PTH123
                 file.write(_MAGIC)
-                for part in (encode(front), encode(back)):
+                for part in map(encode, (front, back)):  # one after the other: they may be large
                     file.write(_PART.pack(len(part), zlib.crc32(part)))
                     file.write(part)
             os.replace(aside, place)  # noqa: PTH105

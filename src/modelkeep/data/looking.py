@@ -6,7 +6,9 @@ import os
 import time
 from array import array
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from itertools import compress
+from operator import ne
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -18,9 +20,9 @@ from modelkeep.data.progress import SILENT, Progress
 from modelkeep.data.scan import EXECUTABLE, FILE, Before, Listing, Stamp, flat, kind_of, refusal, stamp_of, walk
 
 if TYPE_CHECKING:
+    from modelkeep.data.hashing import Hashes
     from modelkeep.data.repository import Repository
     from modelkeep.data.settle import Settled
-    from modelkeep.store.blobs.digest import Digest
 
 _BLANK: Final = "0" * 32
 
@@ -106,9 +108,8 @@ class Job:
                 self._write(found, clock)
             return found
         clock, _ = index.ripe(self._home, listing, settled.again, clock, self._clock)
-        fresh: dict[int, Digest] = {}
-        doubts = self._hash(listing, settled.again, progress, fresh.__setitem__)
-        found = patched(listing, back, fresh)
+        hashes, doubts = self._hash(listing, settled.again, progress)
+        found = patched(listing, back, settled.again, hashes)
         self._write(found, clock, doubts)
         return found
 
@@ -127,7 +128,9 @@ class Job:
         else:
             oids, again = Oids(listing), listing.content()
         clock, _ = index.ripe(self._home, listing, again, clock, self._clock)
-        doubts = self._hash(listing, again, progress, oids.put)
+        del seen, back, before
+        hashes, doubts = self._hash(listing, again, progress)
+        oids.put(again, hashes)
         found = folder_state(listing, oids)
         self._write(found, clock, doubts)
         return found
@@ -201,27 +204,21 @@ class Job:
             blake3=back.blake3,
         )
 
-    def _hash(
-        self, listing: Listing, entries: list[int], progress: Progress, put: Callable[[int, Digest], None]
-    ) -> list[int]:
-        """Hashes entries; gives those that were larger or smaller by then than listed."""
-        if not entries:
-            return []
+    def _hash(self, listing: Listing, entries: list[int], progress: Progress) -> tuple[Hashes, list[int]]:
+        """Hashes entries; gives also those that were larger or smaller by then than listed."""
         from modelkeep.data.hashing import hash_files
 
         stamps = flat(map(listing.stamp, entries))
+        if not entries:
+            return hash_files("", [], stamps), []
         names = list(listing.located(entries))
         total = sum(stamps[1::4])
-        resized = []
         with progress.begin(f"Hashing {self.key.path or self.path.name}", total=total, unit="bytes") as step:
             found = hash_files(self.top + "/", names, stamps, hash=self.key.hash, step=step)
-        for number, entry in enumerate(entries):
-            digest = found.digest(number)
-            put(entry, digest)
-            if digest.size != stamps[4 * number + 1]:
-                listing.resize(entry, digest.size)
-                resized.append(entry)
-        return resized
+        resized = list(compress(range(len(entries)), map(ne, found.sizes, stamps[1::4])))
+        for number in resized:
+            listing.resize(entries[number], found.sizes[number])
+        return found, [entries[number] for number in resized]
 
     def _alone(self) -> Listing:
         """Gives the listing of a file by itself; a link is the file that it leads to."""

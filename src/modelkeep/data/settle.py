@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 
 from modelkeep.data import manifest as manifests
 from modelkeep.data.glance import Changes
+from modelkeep.data.hashing import Hashes
 from modelkeep.data.index import GONE, Back, Clock, Found, young
 from modelkeep.data.scan import (
     CONTENT,
@@ -30,9 +31,10 @@ from modelkeep.data.scan import (
     kind_of,
     stamp_of,
 )
-from modelkeep.store.blobs.digest import Digest
 
 _HEX: Final = 32
+_PART: Final = 5000
+_BETWEEN: Final = b", "
 _PLACE: Final = re.compile(rb'"md5": "')
 """Cannot occur within a path: there the quote before the colon has a backslash."""
 
@@ -127,11 +129,13 @@ class Oids:
         self.text: Final = bytearray(b" ") * (_HEX * len(listing.kinds))
         self.blake3: Final[dict[int, bytes]] = {}
 
-    def put(self, entry: int, digest: Digest) -> None:
-        """Sets one entry's."""
-        self.put_md5(entry, digest.md5.encode("ascii"))
-        if digest.blake3:
-            self.blake3[entry] = digest.blake3
+    def put(self, entries: Sequence[int], hashes: Hashes) -> None:
+        """Sets those of entries that were read."""
+        texts, size = hashes.md5.hex().encode("ascii"), _HEX
+        for number, entry in enumerate(entries):
+            self.text[size * entry : size * entry + size] = texts[size * number : size * number + size]
+        for number, value in hashes.blake3.items():
+            self.blake3[entries[number]] = value
 
     def take(self, entry: int, manifest: bytes, places: Iterable[int]) -> None:
         """Sets the md5 of neighbours from a manifest."""
@@ -225,31 +229,38 @@ def folder_state(listing: Listing, oids: Oids) -> Found:
     """Gives a folder's state once all hashes are known."""
     content = listing.content()
     paths = list(listing.paths())
-    text = oids.text.decode("ascii")
     order = sorted(range(len(paths)), key=paths.__getitem__)
-    places = [_HEX * content[number] for number in order]
-    data = manifests.encode(
-        [(paths[number], text[place : place + _HEX]) for number, place in zip(order, places, strict=True)]
-    )
     offsets = array("q", bytes(8 * len(listing.kinds)))
-    for number, place in zip(order, _PLACE.finditer(data), strict=True):
-        offsets[content[number]] = place.end()
-    return _state(listing, data, offsets, oids.blake3, content)
+    parts, at = [], 0
+    for start in range(0, len(order), _PART):  # in parts, which need less memory
+        numbers = order[start : start + _PART]
+        part = manifests.encode(
+            (paths[number], oids.text[_HEX * content[number] : _HEX * (content[number] + 1)].decode("ascii"))
+            for number in numbers
+        )
+        for number, place in zip(numbers, _PLACE.finditer(part), strict=True):
+            offsets[content[number]] = at + place.end()
+        parts.append(part[1:-1])
+        at += len(parts[-1]) + len(_BETWEEN)
+    return _state(listing, b"[" + _BETWEEN.join(parts) + b"]", offsets, oids.blake3, content)
 
 
-def patched(listing: Listing, back: Back, fresh: dict[int, Digest]) -> Found:
+def patched(listing: Listing, back: Back, entries: Sequence[int], hashes: Hashes) -> Found:
     """Gives a folder's state when only bytes changed: the manifest with some hashes replaced.
 
     Args:
         listing: with the stamps of now.
         back: the index's second part.
-        fresh: the hashes of entries that were read.
+        entries: those that were read.
+        hashes: what reading them found.
     """
     data = bytearray(back.manifest)
     offsets = array("q", back.offsets)
-    blake3 = {entry: value for entry, value in back.blake3.items() if entry not in fresh}
-    for entry, digest in fresh.items():
+    blake3 = dict(back.blake3)
+    for number, entry in enumerate(entries):
+        digest = hashes.digest(number)
         data[offsets[entry] : offsets[entry] + _HEX] = digest.md5.encode("ascii")
+        blake3.pop(entry, None)
         if digest.blake3:
             blake3[entry] = digest.blake3
     return _state(listing, bytes(data), offsets, blake3, listing.content())
