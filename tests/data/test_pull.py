@@ -90,3 +90,26 @@ def test_local_changes_are_not_overwritten_without_force(here: Ground) -> None:
     assert tree(here.root / "data")[name] == b"mine"
     pull(here.repo, force=True)
     assert tree(here.root / "data")[name] != b"mine"
+
+
+def test_an_import_is_fetched_from_where_it_came(here: Ground, tmp_path: Path) -> None:
+    from modelkeep.data.verbs.import_ import import_
+
+    other = ground(tmp_path / "other")
+    other.folder("theirs", 4)
+    other.commit("theirs")
+    push(other.repo)
+    import_(here.repo, str(other.root), "theirs", out=str(here.root / "theirs"))
+    before = tree(here.root / "theirs")
+    assert push(here.repo).objects == 0
+    here.lose("theirs")
+    here.lose_cache()
+    pull(here.repo)
+    assert tree(here.root / "theirs") == before
+    here.lose("theirs")
+    here.lose_cache()
+    other.lose_cache()
+    for path in other.objects(other.remote).values():
+        path.unlink()
+    with pytest.raises(Missing, match="theirs"):
+        pull(here.repo)

@@ -41,9 +41,9 @@ def receive(repo: Repository, cloud: Cloud, outs: Sequence[Wanted], progress: Pr
         progress: hears of bytes.
     """
     tally = Tally()
-    lacking = _lacking(repo, outs)
-    tally.skipped = len(outs) - len(lacking)
-    for load in loads(receive_chunked(repo, cloud, lacking, tally, progress)):
+    absent = lacking(repo, outs)
+    tally.skipped = len(outs) - len(absent)
+    for load in loads(receive_chunked(repo, cloud, absent, tally, progress)):
         _Receiving(repo, cloud, load, tally, progress).run()
     return tally.moved(cloud.name)
 
@@ -56,8 +56,8 @@ def receive_objects(repo: Repository, cloud: Cloud, oids: Collection[str], load:
     return set(oids) - tally.faults.keys()
 
 
-def _lacking(repo: Repository, outs: Sequence[Wanted]) -> list[Wanted]:
-    """Gives the outputs that the cache does not hold whole."""
+def lacking(repo: Repository, outs: Sequence[Wanted]) -> list[Wanted]:
+    """Gives the outputs that the cache does not hold whole; costs next to nothing when nothing changed there."""
     from modelkeep.data.metafile import Out
     from modelkeep.data.present import absent
 

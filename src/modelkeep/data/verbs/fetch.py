@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from modelkeep.core.errors import Corrupt, Error, Missing
 from modelkeep.data.progress import SILENT, Progress
-from modelkeep.data.transfer import Moved, run
-from modelkeep.data.wanted import wanted
+from modelkeep.data.transfer import Kind, Moved, Tally, beside, run
+from modelkeep.data.wanted import Wanted, imported, wanted
 
 if TYPE_CHECKING:
     from modelkeep.data.repository import Repository
@@ -46,7 +48,7 @@ def fetch(
         Missing: an object is not on the remote; a target is not tracked; a remote is not configured.
         Unreachable: the remote does not answer.
     """
-    from modelkeep.data.receiving import receive
+    from modelkeep.data.receiving import lacking, receive
 
     outs = wanted(
         repo,
@@ -57,7 +59,26 @@ def fetch(
         tags=all_tags,
         commits=all_commits,
     )
-    moved = run(repo, outs, receive, remote=remote, jobs=jobs, progress=progress)
+    foreign = {one.metafile: one for one in lacking(repo, outs) if one.metafile and imported(one.metafile)}
+    own = [one for one in outs if one.metafile not in foreign]
+    moved = run(repo, own, receive, remote=remote, jobs=jobs, progress=progress)
+    for metafile, one in foreign.items():
+        moved += _imported(repo, metafile, one, progress)
     if strict:
         moved.settle("fetch")
     return moved
+
+
+def _imported(repo: Repository, metafile: Path, one: Wanted, progress: Progress) -> Moved:
+    """Fetches what another repository keeps from where that repository keeps it."""
+    from modelkeep.data.imports import refetch
+
+    tally = Tally()
+    try:
+        with beside(repo, progress):
+            tally.objects = len(refetch(repo, [metafile], progress=progress))
+    except Error as error:
+        kind: Kind = "corrupt" if isinstance(error, Corrupt) else "missing" if isinstance(error, Missing) else "failed"
+        tally.fault(kind, one.oid, one.name, error.message)
+        tally.error = error
+    return replace(tally.moved(""), remotes=())
