@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 AT_ONCE: Final = 48
 _SMALL_BYTES: Final = 8 << 20
 _PART_BYTES: Final = 8 << 20
+_RANGE_BYTES: Final = 8 << 20
 _PARTS: Final = 9_000
 _PARTS_AT_ONCE: Final = 8
 _BUDGET_BYTES: Final = 96 << 20
@@ -299,9 +300,7 @@ class Bucket:
             _announced(item, os.fstat(file.fileno()).st_size)
             self._put(item.key, _heard(iter(lambda: memoryview(file.read(part)), memoryview(b"")), hear), part=part)
 
-    def _put(
-        self, key: str, data: bytes | Iterator[memoryview], *, whole: bool = False, part: int = _PART_BYTES
-    ) -> None:
+    def _put(self, key: str, data: bytes | Iterator[memoryview], *, whole: bool = False, part: int = 5 << 20) -> None:
         import obstore
 
         try:
@@ -437,14 +436,14 @@ class _Ranges:
         self._failed = False
 
     def run(self) -> None:
-        for _ in many(self._one, range(self._file.held, self._size, _PART_BYTES), at_once=_PARTS_AT_ONCE):
+        for _ in many(self._one, range(self._file.held, self._size, _RANGE_BYTES), at_once=_PARTS_AT_ONCE):
             pass
 
     def _one(self, start: int) -> None:
         try:
             if self._failed:
                 return
-            end = min(start + _PART_BYTES, self._size)
+            end = min(start + _RANGE_BYTES, self._size)
             data = self._get(start, end)
             with self._turn:
                 self._turn.wait_for(lambda: self._failed or self._file.held == start)

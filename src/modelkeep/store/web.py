@@ -266,16 +266,17 @@ class Web:
             link.request(request.method, request.target, body=body, headers=request.said(self._door.headers))
         except (BrokenPipeError, ConnectionResetError):  # it may have answered before it had heard everything
             whole = False
-        found = link.getresponse()
-        said = {name.title(): value for name, value in found.getheaders()}
-        data = b""
-        if request.sink is not None and found.status in {200, 206}:
-            request.sink(found.status, said, found)
-        else:
-            data = found.read(_BODY_LIMIT)
-        if found.length:
-            raise ConnectionResetError(0, "the connection was cut")
-        return Answer(found.status, said, data), whole and found.isclosed() and not found.will_close
+        with link.getresponse() as found:
+            said = {name.title(): value for name, value in found.getheaders()}
+            data = b""
+            if request.sink is not None and found.status in {200, 206}:
+                request.sink(found.status, said, found)
+            else:
+                data = found.read(_BODY_LIMIT)
+            if found.length:
+                raise ConnectionResetError(0, "the connection was cut")
+            whole = whole and found.isclosed() and not found.will_close
+            return Answer(found.status, said, data), whole
 
     def _judge(self, answer: Answer) -> None:
         where = self._door.url

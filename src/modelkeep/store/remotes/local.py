@@ -205,6 +205,8 @@ class _Batch:
                     self._written[folder] = []
                 _write_one(item, f"{aside}/{item.key}", self._heard)
             except Error as error:
+                with suppress(OSError, ValueError):
+                    os.unlink(f"{aside}/{item.key}")
                 self._failed.append(Outcome(item.key, error))
             except FileNotFoundError as error:
                 self._failed.append(Outcome(item.key, disk_error(error, f"the source of {item.key}")))

@@ -33,6 +33,26 @@ _FEW: Final = 2
 _PIECE: Final = 4 << 20
 
 
+_ABSENT: Final = frozenset({"SFTPNoSuchFile", "SFTPNoSuchPath", "FileNotFoundError"})
+_STRANGE: Final = frozenset({"HostKeyNotVerifiable"})
+_REFUSALS: Final[tuple[tuple[frozenset[str], Callable[[str], Error]], ...]] = (
+    (
+        frozenset(
+            {"PermissionDenied", "SFTPPermissionDenied", "PermissionError", "KeyImportError", "KeyEncryptionError"}
+        ),
+        lambda where: Denied(f"{where}: refused", hint="Check user, key and password, and who may write that folder."),
+    ),
+    (
+        frozenset({"SFTPNoSpaceOnFilesystem", "SFTPQuotaExceeded"}),
+        lambda where: Busy(f"{where}: no room there", hint="Make room on that machine.", retry_after_s=60),
+    ),
+    (
+        frozenset({"SFTPFailure", "SFTPOpUnsupported"}),
+        lambda where: BadInput(f"{where}: the server cannot do that", hint="Is its disk full, or the folder a file?"),
+    ),
+)
+
+
 class _Line(Protocol):
     """A connection as `sshfs` keeps it."""
 
@@ -108,8 +128,7 @@ class Ssh:
                     self._line = cast("_Line", filesystem(self._host, skip_instance_cache=True, **arguments))
                 except Exception as error:  # noqa: BLE001  several libraries' errors, told apart by name
                     raise self._refused(error, "") from None
-            line = self._line
-        return line
+            return self._line
 
     def _drop(self, line: _Line) -> None:
         with self._lock:
@@ -150,29 +169,18 @@ class Ssh:
         if isinstance(error, OSError) and error.errno in FULL:
             return disk_error(error, error.filename or key)
         names = {kind.__name__ for kind in type(error).__mro__}
-        if names & {"SFTPNoSuchFile", "SFTPNoSuchPath", "FileNotFoundError"}:
+        if names & _ABSENT:
             return Missing(f"{key} is not on {self._name}", hint="Push it from where it was added: modelkeep push")
-        if "HostKeyNotVerifiable" in names:
+        if names & _STRANGE:
             port = f"-p {self._port} " if self._port else ""
+            scan = f"ssh-keyscan {port}{self._host} >> ~/.ssh/known_hosts"
             return Denied(
-                f"{where}: its host key is not known",
-                hint=f"ssh-keyscan {port}{self._host} >> ~/.ssh/known_hosts, then compare it with the machine's own key.",
+                f"{where}: its host key is not known", hint=f"{scan}, then compare it with the machine's own."
             )
-        if names & {
-            "PermissionDenied",
-            "SFTPPermissionDenied",
-            "PermissionError",
-            "KeyImportError",
-            "KeyEncryptionError",
-        }:
-            return Denied(f"{where}: refused", hint="Check user, key and password, and who may write that folder.")
-        if names & {"SFTPNoSpaceOnFilesystem", "SFTPQuotaExceeded"}:
-            return Busy(f"{where}: no room there", hint="Make room on that machine.", retry_after_s=60)
-        if names & {"SFTPFailure", "SFTPOpUnsupported"}:
-            return BadInput(f"{where}: the server cannot do that", hint="Is its disk full, or the folder a file?")
-        reason = getattr(error, "strerror", None) or (
-            "no answer in time" if names & {"TimeoutError"} else "no connection"
-        )
+        for kinds, refusal in _REFUSALS:
+            if names & kinds:
+                return refusal(where)
+        reason = "no answer in time" if "TimeoutError" in names else getattr(error, "strerror", "") or "no connection"
         return Unreachable(f"{where}: {reason}", hint="Check the address and the network, then run the command again.")
 
     def stat(self, key: str) -> Stat | None:
