@@ -7,9 +7,11 @@ behind it is the folder's id.
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterable
 from hashlib import md5
-from itertools import pairwise
+from itertools import islice, pairwise, repeat
+from operator import attrgetter, eq, itemgetter
 from typing import Final
 
 import msgspec
@@ -27,6 +29,9 @@ class _Entry(msgspec.Struct, gc=False):
     relpath: str
 
 
+_PATH: Final = attrgetter("relpath")
+_MD5: Final = attrgetter("md5")
+_FIRST: Final = itemgetter(0)
 _DECODER: Final = msgspec.json.Decoder(list[_Entry])
 
 
@@ -63,9 +68,9 @@ def decode(data: bytes, where: str) -> list[tuple[str, str]]:
         BadInput: a path leads out of the folder, or two entries claim one place.
     """
     entries = _parsed(data, where)
-    paths = [entry.relpath for entry in entries]
-    oids = [entry.md5 for entry in entries]
-    if "".join(oids).strip(_HEX) or any(len(oid) != 32 for oid in oids):
+    paths = list(map(_PATH, entries))
+    oids = list(map(_MD5, entries))
+    if not _are_hex(oids):
         bad = next(entry for entry in entries if entry.md5.strip(_HEX) or len(entry.md5) != 32)
         raise Corrupt(f"{where}: {bad.relpath!a} has no md5 of 32 hex digits", hint=_HINT)
     safe_relpaths(paths, where)
@@ -103,18 +108,29 @@ def _parsed(data: bytes, where: str) -> list[_Entry]:
         raise Corrupt(f"{where}: not a folder manifest: {error}", hint=_HINT) from None
 
 
+def _are_hex(oids: list[str]) -> bool:
+    """Whether each is an md5 as DVC writes it; one look at all of them together."""
+    whole = "".join(oids)
+    try:
+        short = len(bytes.fromhex(whole)) * 2 != len(whole)
+    except ValueError:
+        return False
+    return not short and whole == whole.lower() and not set(map(len, oids)) - {32}
+
+
 def _distinct(pairs: list[tuple[str, str]], where: str) -> None:
     """Refuses a path that is there twice, or that is a file and a folder at once."""
-    paths = {path for path, _ in pairs}
-    if len(paths) != len(pairs):
-        twice = next(one for (one, _), (two, _) in pairwise(pairs) if one == two)
+    paths = list(map(_FIRST, pairs))
+    if any(map(eq, paths, islice(paths, 1, None))):
+        twice = next(one for one, two in pairwise(paths) if one == two)
         raise BadInput(f"{where}: {twice!a} is there twice", hint=_HINT)
-    waiting = {path.rpartition("/")[0] for path in paths}
+    waiting = set(map(_FIRST, map(str.rpartition, paths, repeat("/"))))
     known: set[str] = set()
     while waiting:
         folder = waiting.pop()
         if folder and folder not in known:
-            if folder in paths:
+            at = bisect_left(paths, folder)
+            if at < len(paths) and paths[at] == folder:
                 raise BadInput(f"{where}: {folder!a} is both a file and a folder", hint=_HINT)
             known.add(folder)
             waiting.add(folder.rpartition("/")[0])
