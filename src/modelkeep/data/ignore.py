@@ -189,13 +189,16 @@ def git_ignore(out: Path) -> Path | None:
         Denied: the file may not be written.
     """
     root = _git_root(out.parent)
-    if root is None or _git_ignored(out, root):
+    if root is None:
         return None
     path = out.parent / ".gitignore"
     line = _line(out.name)
     now = content(path) or b""
-    if line in now.decode("utf-8", "surrogateescape").split("\n"):
-        return None  # there, and taken back by a later line: somebody wants git to see it
+    lines = now.decode("utf-8", "surrogateescape").split("\n")
+    if line in lines and not any(one.startswith("!") for one in lines):
+        return None  # the usual case, which needs no patterns
+    if _git_ignored(out, root) or line in lines:
+        return None  # a line that a later one takes back: somebody wants git to see it
     gap = b"" if not now or now.endswith(b"\n") else b"\n"
     rewrite(path, now + gap + os.fsencode(line) + b"\n")
     return path

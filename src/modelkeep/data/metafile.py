@@ -255,7 +255,7 @@ def _settings(text: str) -> Json:
 
 
 _OURS: Final = {
-    "": ("desc", "md5", "wdir", "frozen", "deps", "outs"),
+    "": ("desc", "md5", "wdir", "frozen", "locked", "deps", "outs"),
     "outs": ("md5", "size", "nfiles", "isexec", "hash", "path", "cache", "persist", "remote", "push"),
     "deps": ("md5", "etag", "checksum", "size", "nfiles", "isexec", "hash", "path", "repo"),
 }
