@@ -16,7 +16,7 @@ from modelkeep.code.repository import Git
 from modelkeep.core.errors import BadInput, Denied, Error, Missing
 
 _SCHEME: Final = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*)://")
-_SHORT: Final = re.compile(r"(?:[\w.+-]+@)?[\w.\[][\w.:\]-]*:(?!:)[^\\]", re.ASCII)
+_SHORT: Final = re.compile(r"(?:[\w.+-]+@)?(?:\[[0-9a-fA-F:.]+\]|[\w.][\w.-]*):(?!:)[^\\]", re.ASCII)
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _FULL: Final = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?\Z")
 _HEAD: Final = "refs/modelkeep/head"

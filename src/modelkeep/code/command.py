@@ -147,7 +147,7 @@ def explained(complaint: str, folder: Path) -> Error:
     """Gives the error for what git complained about."""
     text = without_user(complaint.strip())
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith("hint:")]
-    said = next((line for line in lines if line.startswith(("fatal:", "error:"))), lines[-1] if lines else "no reason")
+    said = next((line for line in lines if line.startswith(("fatal:", "error:"))), " ".join(lines) or "no reason")
     said = said.removeprefix("fatal: ").removeprefix("error: ")
     for pattern, kind, hint in _COMPLAINTS:
         if re.search(pattern, text):
