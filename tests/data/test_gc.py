@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import random
 import shutil
 from datetime import UTC, datetime, timedelta
 from hashlib import md5
@@ -9,8 +10,10 @@ import pytest
 
 from modelkeep.core.errors import Conflict, Missing
 from modelkeep.data import trash
+from modelkeep.data.verbs.add import add
 from modelkeep.data.verbs.checkout import checkout
 from modelkeep.data.verbs.gc import gc, undo
+from modelkeep.data.verbs.pull import pull
 from modelkeep.data.verbs.push import push
 from tests.data.transfers import Ground, git, ground
 
@@ -265,3 +268,23 @@ def test_the_workspace_comes_back_after_a_gc(here: Ground) -> None:
     here.lose("data", "one.txt")
     assert checkout(here.repo).missing == ()
     assert list((here.root / "data").iterdir())
+
+
+def test_chunks_that_nothing_needs_go_and_come_back(here: Ground) -> None:
+    pytest.importorskip("numpy")
+    versions = [random.Random(seed).randbytes(1 << 20) for seed in (1, 2)]
+    for data in versions:
+        here.write("model.bin", data)
+        add(here.repo, [here.root / "model.bin"], chunked=True)
+        push(here.repo)
+    kept = sorted(path for path in (here.remote / "chunks").rglob("*") if path.is_file())
+    cache, remote = gc(here.repo, cloud=True, grace_s=0, dry_run=False)
+    assert cache.objects >= 2
+    assert remote.objects >= 2
+    assert len([path for path in (here.remote / "chunks").rglob("*") if path.is_file()]) == len(kept) - remote.objects
+    here.lose("model.bin")
+    here.lose_cache()
+    pull(here.repo)
+    assert (here.root / "model.bin").read_bytes() == versions[1]
+    undo(here.repo, cloud=True)
+    assert sorted(path for path in (here.remote / "chunks").rglob("*") if path.is_file()) == kept

@@ -120,9 +120,14 @@ class Cloud:
         """Gives those of some objects that the remote does not hold, or holds only as a corrupt one."""
         if not oids:
             return set()
-        there = self.remote.has([key_of(oid, legacy=legacy) for oid in oids])
-        bad = set(self._seen.bad)
-        return {oid for oid in oids if oid in bad or key_of(oid, legacy=legacy) not in there}
+        bad = self._seen.bad and set(self._seen.bad).intersection(oids)
+        if self.folder is not None:  # it is laid out as a cache: no key needs to be put together
+            from modelkeep.store.blobs.objects import Blobs
+
+            return Blobs(self.folder).missing(oids, legacy=legacy).union(bad)
+        keys = {key_of(oid, legacy=legacy): oid for oid in oids}
+        there = self.remote.has(keys.keys())
+        return {oid for key, oid in keys.items() if key not in there}.union(bad)
 
     def whole(self, manifests: Collection[str]) -> set[str]:
         """Gives those folders that were seen whole here before and, as far as a cheap look tells, still are.
@@ -201,14 +206,14 @@ class Cloud:
             with suppress(FileNotFoundError):
                 (self.folder / source).rename(place)
 
-    def since(self, oids: Collection[str], now: float) -> dict[str, float]:
-        """Gives since when each of some objects was seen to be unneeded, and keeps it in mind.
+    def since(self, keys: Collection[str], now: float) -> dict[str, float]:
+        """Gives since when each of some blobs was seen to be unneeded, and keeps it in mind.
 
         A remote does not say how old a blob is by a clock that could be compared with ours, so gc goes by what it saw
         itself.
         """
         before = self._seen.unneeded
-        self._seen.unneeded = {oid: min(before.get(oid, now), now) for oid in oids}
+        self._seen.unneeded = {key: min(before.get(key, now), now) for key in keys}
         self._changed = True
         return self._seen.unneeded
 

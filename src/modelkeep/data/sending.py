@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelkeep.core.errors import Corrupt, Missing
@@ -113,8 +115,13 @@ class _Sending:
         blobs, legacy = self.repo.blobs, self.load.legacy
         items: list[Upload] = []
         for oid in sorted(oids):
-            path = blobs.path(oid, legacy=legacy)
-            items.append(Upload(key_of(oid, legacy=legacy), path, path.stat().st_size))
+            place = blobs.place_of(oid, legacy=legacy)
+            try:
+                size = os.stat(place).st_size  # noqa: PTH116
+            except FileNotFoundError:  # in pieces: it is put together now
+                place = os.fspath(blobs.path(oid, legacy=legacy))
+                size = os.stat(place).st_size  # noqa: PTH116
+            items.append(Upload(key_of(oid, legacy=legacy), Path(place), size))
         sizes = {item.key: item.size for item in items}
         failed: set[str] = set()
         with self.progress.begin(f"Pushing to {self.cloud.name}", total=sum(sizes.values()), unit="bytes") as step:

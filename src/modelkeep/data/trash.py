@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from modelkeep.core.errors import Conflict, Missing
-from modelkeep.data.cloud import key_of
 
 if TYPE_CHECKING:
     from modelkeep.data.cloud import Cloud
@@ -126,16 +125,14 @@ def names_on(cloud: Cloud) -> list[str]:
     return sorted(name for name in found if _NAME.match(name))
 
 
-def throw_on(cloud: Cloud, when: str, oids: Collection[tuple[str, bool]]) -> int:
-    """Moves objects of a remote under a trash's prefix, manifests first, and gives how many there were."""
-    keys = [key_of(oid, legacy=legacy) for oid, legacy in sorted(oids)]
+def throw_on(cloud: Cloud, when: str, keys: Collection[str]) -> None:
+    """Moves blobs of a remote under a trash's prefix; those that name others go first."""
     cloud.forget()
-    _move(cloud, [(key, f"{PREFIX}{when}/{key}") for key in keys], manifests_first=True)
-    return len(keys)
+    _move(cloud, [(key, f"{PREFIX}{when}/{key}") for key in sorted(keys)], naming_first=True)
 
 
 def undo_on(cloud: Cloud, when: str = "") -> Restored:
-    """Moves everything from a remote's trash back, manifests last.
+    """Moves everything from a remote's trash back; what names others comes last.
 
     Raises:
         Missing: there is no such trash.
@@ -144,7 +141,7 @@ def undo_on(cloud: Cloud, when: str = "") -> Restored:
     chosen = _chosen(names_on(cloud), when, f"modelkeep gc --undo -c -r {cloud.name}")
     prefix = f"{PREFIX}{chosen}/"
     keys = sorted(stat.key for stat in cloud.remote.list(prefix))
-    _move(cloud, [(key, key.removeprefix(prefix)) for key in keys], manifests_first=False)
+    _move(cloud, [(key, key.removeprefix(prefix)) for key in keys], naming_first=False)
     return Restored(when=chosen, objects=len(keys), where=cloud.name)
 
 
@@ -156,15 +153,13 @@ def expire_on(cloud: Cloud, now: datetime, days: float = DAYS) -> list[str]:
     return gone
 
 
-def delete_on(cloud: Cloud, oids: Collection[tuple[str, bool]]) -> int:
-    """Deletes objects of a remote for good, manifests first, and gives how many there were."""
-    keys = [key_of(oid, legacy=legacy) for oid, legacy in sorted(oids)]
+def delete_on(cloud: Cloud, keys: Collection[str]) -> None:
+    """Deletes blobs of a remote for good; those that name others go first."""
     cloud.forget()
-    for is_dir in (True, False):
-        some = [key for key in keys if key.endswith(".dir") == is_dir]
+    for naming in (True, False):
+        some = [key for key in sorted(keys) if _names_others(key) == naming]
         if some:
             cloud.remote.delete(some)
-    return len(keys)
 
 
 def require_moves(cloud: Cloud) -> None:
@@ -180,12 +175,17 @@ def require_moves(cloud: Cloud) -> None:
         )
 
 
-def _move(cloud: Cloud, pairs: list[tuple[str, str]], *, manifests_first: bool) -> None:
+def _move(cloud: Cloud, pairs: list[tuple[str, str]], *, naming_first: bool) -> None:
     require_moves(cloud)
-    for is_dir in (manifests_first, not manifests_first):
-        some = [pair for pair in pairs if pair[0].endswith(".dir") == is_dir]
+    for naming in (naming_first, not naming_first):
+        some = [pair for pair in pairs if _names_others(pair[0]) == naming]
         if some:
             cloud.move(some)
+
+
+def _names_others(key: str) -> bool:
+    """Whether a blob is a manifest or a recipe: where one is seen, what it names is taken to be there."""
+    return key.endswith(".dir") or "chunks/recipes/" in key
 
 
 def _chosen(found: list[str], when: str, command: str) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from modelkeep.core.errors import Conflict
 from modelkeep.data import trash
+from modelkeep.data.cloud import key_of
 from modelkeep.data.progress import SILENT, Progress
 from modelkeep.data.reachable import Reach, Scope, reachable
 
@@ -234,7 +235,7 @@ def _chunks(repo: Repository, keep: Collection[str], rules: _Rules) -> tuple[int
 
 
 def _cloud(cloud: Cloud, reach: Reach, rules: _Rules, progress: Progress) -> Collected:
-    sizes: dict[tuple[str, bool], int] = {}
+    unneeded: dict[str, int] = {}
     kept = 0
     with progress.begin(f"Looking through {cloud.name}") as step:
         for oid, size, legacy in cloud.list():
@@ -242,17 +243,18 @@ def _cloud(cloud: Cloud, reach: Reach, rules: _Rules, progress: Progress) -> Col
             if oid in reach.oids:
                 kept += 1
             else:
-                sizes[oid, legacy] = size
+                unneeded[key_of(oid, legacy=legacy)] = size
+        unneeded |= _cloud_chunks(cloud, reach.oids)
     now = time.time()
-    since = cloud.since([oid for oid, _ in sizes], now)
-    going = [(oid, legacy) for oid, legacy in sizes if now - since[oid] >= rules.grace_s]
+    since = cloud.since(unneeded.keys(), now)
+    going = [key for key in unneeded if now - since[key] >= rules.grace_s]
     answer = Collected(
         where=cloud.name,
         done=not rules.dry_run,
         objects=len(going),
-        bytes=sum(sizes[one] for one in going),
+        bytes=sum(unneeded[key] for key in going),
         kept=kept,
-        young=len(sizes) - len(going),
+        young=len(unneeded) - len(going),
         sources=tuple(reach.sources),
     )
     if rules.dry_run:
@@ -263,6 +265,19 @@ def _cloud(cloud: Cloud, reach: Reach, rules: _Rules, progress: Progress) -> Col
     elif going:
         trash.delete_on(cloud, going)
     return replace(answer, when=rules.when if going else "", expired=gone)
+
+
+def _cloud_chunks(cloud: Cloud, keep: Collection[str]) -> dict[str, int]:
+    """Gives the recipes and packs on a remote that nothing needs, by their keys, with their bytes."""
+    sizes = {stat.key: stat.size for stat in cloud.remote.list("chunks/")}
+    if not sizes:
+        return {}
+    from modelkeep.data import chunks
+    from modelkeep.data.chunks.moving import pack_key, recipe_key
+
+    found = chunks.sweep(cloud.remote, keep, dry_run=True)
+    keys = [*map(recipe_key, found.recipes), *map(pack_key, found.packs)]
+    return {key: sizes[key] for key in keys if key in sizes}
 
 
 def undo(repo: Repository, when: str = "", *, cloud: bool = False, remote: str = "") -> trash.Restored:
