@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from modelkeep.core.errors import Corrupt, Missing
+from modelkeep.core.errors import BadInput, Corrupt, Missing
 from modelkeep.data.cloud import Cloud, key_of
 from modelkeep.data.verbs.push import push
 from tests.data.transfers import Ground, git, ground, spoil
@@ -204,4 +204,13 @@ def test_no_remote_is_a_clear_error(here: Ground) -> None:
     here.write("one.txt", b"one")
     here.add("one.txt")
     with pytest.raises(Missing):
+        push(here.repo)
+
+
+def test_a_remote_that_dvc_keeps_in_another_layout_is_refused(here: Ground) -> None:
+    config = here.root / ".dvc" / "config"
+    config.write_text(config.read_text() + "    version_aware = true\n")
+    here.write("one.txt", b"one")
+    here.add("one.txt")
+    with pytest.raises(BadInput, match="version_aware"):
         push(here.repo)

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import random
 from hashlib import md5
 from pathlib import Path
 
 import pytest
 
+from modelkeep.data.verbs.add import add
+from modelkeep.data.verbs.checkout import checkout
 from modelkeep.data.verbs.push import push
 from modelkeep.data.verbs.verify import verify
 from tests.data.transfers import Ground, ground, spoil
@@ -122,3 +125,21 @@ def test_a_bad_remote_object_without_a_sound_copy_stays_bad(here: Ground) -> Non
     found = verify(here.repo, remote="origin")
     assert not found.sound
     assert found.bad[0].oid == oid
+
+
+def test_a_bad_pack_is_named_and_fetched_again(here: Ground) -> None:
+    pytest.importorskip("numpy")
+    data = random.Random(1).randbytes(1 << 20)
+    here.write("model.bin", data)
+    add(here.repo, [here.root / "model.bin"], chunked=True)
+    push(here.repo)
+    [pack] = [path for path in (here.cache / "modelkeep/chunks/packs").rglob("*") if path.is_file()]
+    spoil(pack, at=1000)
+    told = verify(here.repo, heal=False)
+    assert [one.path for one in told.bad] == ["model.bin"]
+    assert not told.sound
+    found = verify(here.repo)
+    assert found.sound
+    here.lose("model.bin")
+    checkout(here.repo)
+    assert (here.root / "model.bin").read_bytes() == data

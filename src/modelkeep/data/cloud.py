@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Final, Protocol, cast
 
 import msgspec
 
+from modelkeep.core.errors import BadInput
+
 if TYPE_CHECKING:
     from modelkeep.data.config import RemoteSettings
     from modelkeep.data.repository import Repository
@@ -71,11 +73,20 @@ class Cloud:
         settings: the remote's place and options.
         jobs: how many transfers run side by side; None leaves it to the remote.
 
+    Raises:
+        BadInput: the remote is one of DVC's that keep versions of files in place of objects.
+
     Attributes:
         folder: where it is on this machine; None when it is elsewhere.
     """
 
     def __init__(self, repo: Repository, settings: RemoteSettings, *, jobs: int | None = None) -> None:
+        for name in ("worktree", "version_aware"):
+            if settings.options.get(name, "").lower() in {"true", "yes", "on", "1"}:
+                raise BadInput(
+                    f"remote {settings.name}: {name} = true keeps files in a layout that modelkeep cannot use",
+                    hint=f"Use DVC for it, or: modelkeep remote modify {settings.name} {name} false",
+                )
         self.name: Final = settings.name
         self._settings: Final = settings
         self._jobs: Final = jobs
@@ -85,6 +96,8 @@ class Cloud:
         self._seen: Final = _read(self._file)
         self.folder: Final = _local(settings.url)
         self._changed = False
+        self._worse: set[str] = set()
+        self._better: set[str] = set()
 
     @classmethod
     def open(cls, repo: Repository, name: str = "", *, jobs: int | None = None) -> Cloud:
@@ -113,7 +126,7 @@ class Cloud:
             self._remote.close()
             self._remote = None
         if self._changed:
-            _write(self._file, self._seen)
+            self._keep()
             self._changed = False
 
     def missing(self, oids: Collection[str], *, legacy: bool = False) -> set[str]:
@@ -222,14 +235,23 @@ class Cloud:
         if oids:
             self._seen.bad = sorted({*self._seen.bad, *oids})
             self._seen.whole.clear()
+            self._worse.update(oids)
+            self._better -= set(oids)
             self._changed = True
 
     def healed(self, oids: Collection[str]) -> None:
         """Keeps in mind that the remote's copies are sound again."""
-        left = [oid for oid in self._seen.bad if oid not in oids]
-        if left != self._seen.bad:
-            self._seen.bad = left
+        better = set(self._seen.bad).intersection(oids)
+        if better:
+            self._seen.bad = [oid for oid in self._seen.bad if oid not in better]
+            self._better |= better
+            self._worse -= better
             self._changed = True
+
+    def _keep(self) -> None:
+        """Writes down what was learnt, beside what others learnt meanwhile of corrupt objects."""
+        self._seen.bad = sorted({*_read(self._file).bad, *self._worse} - self._better)
+        _write(self._file, self._seen)
 
 
 def _digest(data: bytes) -> str:

@@ -13,6 +13,7 @@ from modelkeep.cli.transfers import moved_json, told, transfer_options
 @click.command()
 @transfer_options
 @click.option("-f", "--force", is_flag=True, help="Overwrite local changes.")
+@click.option("--allow-missing", is_flag=True, help="What is nowhere is no error.")
 @json_option
 def pull(
     targets: tuple[str, ...],
@@ -23,6 +24,7 @@ def pull(
     all_commits: bool,
     recursive: bool,
     force: bool,
+    allow_missing: bool,
     as_json: bool,
 ) -> None:
     """Get tracked data from its remote into the workspace.
@@ -47,6 +49,7 @@ def pull(
             all_commits=all_commits,
             recursive=recursive,
             force=force,
+            allow_missing=allow_missing,
             strict=False,
             progress=progress,
         )
@@ -61,7 +64,7 @@ def pull(
     elif text := told(moved, "Fetched", "Everything is up to date"):
         click.echo(text)
     moved.settle("pull")
-    settle(pulled.checked_out)
+    settle(pulled.checked_out, allow_missing=allow_missing)
 
 
 plugin: click.Command = pull

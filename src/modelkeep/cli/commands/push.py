@@ -12,6 +12,7 @@ from modelkeep.cli.transfers import moved_json, told, transfer_options
 
 @click.command()
 @transfer_options
+@click.option("--whole", is_flag=True, help="Send chunked files as ordinary objects, for colleagues who use DVC.")
 @json_option
 def push(
     targets: tuple[str, ...],
@@ -21,6 +22,7 @@ def push(
     all_tags: bool,
     all_commits: bool,
     recursive: bool,
+    whole: bool,
     as_json: bool,
 ) -> None:
     """Send tracked data to its remote.
@@ -42,6 +44,7 @@ def push(
             all_tags=all_tags,
             all_commits=all_commits,
             recursive=recursive,
+            whole=whole,
             strict=False,
             progress=progress,
         )

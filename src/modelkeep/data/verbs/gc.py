@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from modelkeep.core.errors import Conflict
+from modelkeep.core.errors import BadInput, Conflict
 from modelkeep.data import trash
 from modelkeep.data.cloud import key_of
 from modelkeep.data.progress import SILENT, Progress
@@ -128,9 +129,14 @@ class _Rules:
 
 
 def _configured(repo: Repository, jobs: int | None) -> list[Cloud]:
+    """Gives every remote that can be asked for manifests."""
     from modelkeep.data.cloud import Cloud
 
-    return [Cloud(repo, settings, jobs=jobs) for settings in repo.config.remotes().values()]
+    found: list[Cloud] = []
+    for settings in repo.config.remotes().values():
+        with suppress(BadInput):  # one that DVC keeps in another layout holds no manifests
+            found.append(Cloud(repo, settings, jobs=jobs))
+    return found
 
 
 def _lost(reach: Reach) -> Conflict:

@@ -34,6 +34,7 @@ def pull(
     all_commits: bool = False,
     recursive: bool = False,
     force: bool = False,
+    allow_missing: bool = False,
     jobs: int | None = None,
     strict: bool = True,
     progress: Progress = SILENT,
@@ -49,6 +50,7 @@ def pull(
         all_commits: fetch what every commit of every ref tracks too.
         recursive: all that is tracked below a folder.
         force: overwrite local changes.
+        allow_missing: what is nowhere is no error.
         jobs: how many transfers run side by side.
         strict: raise at the end when something is not there; otherwise the result names it.
         progress: hears of bytes and files.
@@ -77,7 +79,9 @@ def pull(
         moved += replace(fetched(), skipped=0)
         moved = replace(moved, healed=moved.healed + done.corrupt, faults=tuple(dict.fromkeys(moved.faults)))
         done = checked_out()
+    if allow_missing:
+        moved = replace(moved, faults=tuple(fault for fault in moved.faults if fault.kind != "missing"))
     if strict:
         moved.settle("pull")
-        settle(done)
+        settle(done, allow_missing=allow_missing)
     return Pulled(moved=moved, checked_out=done)

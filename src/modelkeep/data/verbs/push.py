@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ def push(
     all_tags: bool = False,
     all_commits: bool = False,
     recursive: bool = False,
+    whole: bool = False,
     jobs: int | None = None,
     strict: bool = True,
     progress: Progress = SILENT,
@@ -37,6 +39,7 @@ def push(
         all_tags: what all tags track too.
         all_commits: what every commit of every ref tracks too.
         recursive: all that is tracked below a folder.
+        whole: send chunked files as ordinary objects, for colleagues who use DVC.
         jobs: how many transfers run side by side.
         strict: raise at the end when something could not be sent; otherwise the result names it.
         progress: hears of bytes.
@@ -58,6 +61,8 @@ def push(
         tags=all_tags,
         commits=all_commits,
     )
+    if whole:
+        outs = [replace(one, chunked=False) for one in outs]
     moved = run(repo, outs, send, remote=remote, jobs=jobs, progress=progress)
     if strict:
         moved.settle("push")

@@ -18,6 +18,7 @@ from modelkeep.data.wanted import Wanted, by_remote, wanted
 from modelkeep.store.blobs.hashed import dos2unix_md5, file_digest
 
 if TYPE_CHECKING:
+    from modelkeep.data.chunks.answers import BadPart
     from modelkeep.data.cloud import Cloud
     from modelkeep.data.repository import Repository
 
@@ -109,7 +110,7 @@ def verify(
             for legacy in (False, True):
                 rest = {oid for oid, _, _, old in repo.blobs.oids() if old == legacy} - seen[legacy]
                 total += _scrub(repo, Load([], legacy), rest, heal, progress)
-        return total + _chunks(repo, outs, all, progress)
+        return total + _chunks(repo, outs, all, heal, progress)
 
 
 def _has_git(repo: Repository) -> bool:
@@ -174,27 +175,54 @@ def _heal(repo: Repository, load: Load, oids: set[str], progress: Progress) -> s
     return healed
 
 
-def _chunks(repo: Repository, outs: Sequence[Wanted], all: bool, progress: Progress) -> Verified:  # noqa: A002
-    """Reads what chunked files are made of; what is bad there is fetched again by the next pull."""
-    oids = [one.oid for one in outs if one.chunked]
-    if not oids and not (all and (repo.blobs.folder / "modelkeep" / "chunks").is_dir()):
+def _chunks(repo: Repository, outs: Sequence[Wanted], all: bool, heal: bool, progress: Progress) -> Verified:  # noqa: A002
+    """Reads what chunked files are made of."""
+    chunked = {one.oid: one for one in outs if one.chunked}
+    if not (repo.blobs.folder / "modelkeep" / "chunks").is_dir() or not (chunked or all):
         return Verified()
     from modelkeep.data import chunks
 
+    oids = chunks.locate(repo, chunked)
     with progress.begin("Reading chunks", unit="bytes") as drawn:
         step = Counted(drawn)
         found = chunks.verify(repo, None if all else oids, step)
-    names = {one.oid: one.name for one in outs}
+    sound = _heal_chunks(repo, chunked, found, progress) if heal and found else set()
     bad = tuple(
         BadObject(
             oid=part.name,
-            path=", ".join(sorted({names.get(oid, oid) for oid in part.oids})) or part.name,
+            path=", ".join(sorted(chunked[oid].name if oid in chunked else oid for oid in part.oids)) or part.name,
             where="cache",
             reason=f"{part.kind}: {part.reason}",
+            healed=bool(part.oids) and sound.issuperset(part.oids),
         )
         for part in found
     )
     return Verified(checked=len(oids), bytes=step.amount, bad=bad)
+
+
+def _heal_chunks(
+    repo: Repository, chunked: dict[str, Wanted], found: Sequence[BadPart], progress: Progress
+) -> set[str]:
+    """Puts bad pieces into quarantine, fetches them again, and gives the files that are whole and sound now."""
+    from modelkeep.data import chunks
+    from modelkeep.data.chunks.place import Place
+    from modelkeep.data.chunks.upkeep import quarantine
+    from modelkeep.data.cloud import Cloud
+
+    quarantine(Place.of(repo), found)
+    oids = {oid for part in found for oid in part.oids}
+    for name, some in by_remote(chunked[oid] for oid in sorted(oids & chunked.keys())).items():
+        try:
+            cloud = Cloud.open(repo, name)
+            try:
+                with progress.begin(f"Fetching chunks from {cloud.name}", unit="bytes") as step:
+                    chunks.fetch(cloud.remote, repo, [one.oid for one in some], step.add)
+            finally:
+                cloud.close()
+        except Error as error:
+            progress.say(f"No sound chunks from {name or 'the default remote'}: {error.message}")
+    whole = {oid for oid in oids if chunks.has(repo, oid)}
+    return whole - {oid for part in chunks.verify(repo, whole) for oid in part.oids}
 
 
 def _on_remotes(
