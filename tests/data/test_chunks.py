@@ -200,19 +200,19 @@ def test_one_changed_row_costs_next_to_nothing(repo: Repository, remote: Remote)
 def test_three_versions_with_one_percent_changed_take_little_more_than_one(
     repo: Repository, kind: str, told: bool
 ) -> None:
-    size = 16 * MB
+    size = 8 * MB
     rng = np.random.default_rng(5)
     data = np.frombuffer(noise(size), np.uint8).copy()
     previous, _ = put(repo, data.tobytes())
     for _ in range(2):
         if kind == "runs":
-            for at in rng.integers(0, size - 40 * KB, 4):
+            for at in rng.integers(0, size - 40 * KB, 2):
                 data[at : at + 40 * KB] = rng.integers(0, 256, 40 * KB, dtype=np.uint8)
         elif kind == "rows":
             table = data.reshape(-1, 1024)
             table[rng.choice(len(table), len(table) // 100, replace=False)] = rng.integers(0, 256, 1024, dtype=np.uint8)
         elif kind == "shifted rows":
-            pieces = np.split(data, np.sort(rng.integers(0, len(data), 150)))
+            pieces = np.split(data, np.sort(rng.integers(0, len(data), 75)))
             data = np.concatenate(
                 [part for piece in pieces for part in (piece, rng.integers(0, 256, 500, dtype=np.uint8))]
             )
@@ -541,9 +541,9 @@ def test_packs_of_an_interrupted_store_are_used_by_the_next(repo: Repository, mo
     assert got(repo, oid) == noise(2 * MB)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 def test_a_killed_store_leaves_nothing_half(repo: Repository, seed: int) -> None:
-    data = noise(40 * MB, seed)
+    data = noise(24 * MB, seed)
     path = repo.root / "file"
     path.write_bytes(data)
     oid = hashlib.md5(data).hexdigest()
@@ -554,7 +554,7 @@ def test_a_killed_store_leaves_nothing_half(repo: Repository, seed: int) -> None
         from modelkeep.data.progress import SILENT
         from modelkeep.data.repository import Repository
         class Step:
-            left = random.Random({seed}).randrange(1, 12)
+            left = random.Random({seed}).randrange(1, 8)
             def add(self, amount):
                 self.left -= 1
                 if not self.left:

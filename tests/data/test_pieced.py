@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,7 @@ from modelkeep.data.verbs.initialise import initialise
 from modelkeep.data.verbs.push import push
 from modelkeep.data.verbs.status import status
 from modelkeep.data.verbs.verify import verify
+from tests.peers import program
 
 MB = 1 << 20
 
@@ -131,3 +134,20 @@ def test_without_numpy_adding_says_what_to_install(repo: Repository, monkeypatch
     with pytest.raises(BadInput, match="numpy"):
         add(repo, [repo.root / "x"], chunked=True)
     assert not (repo.root / "x.dvc").exists()
+
+
+@pytest.mark.needs("dvc")
+def test_colleagues_with_dvc_get_it_after_a_push_of_the_whole(repo: Repository, tmp_path: Path) -> None:
+    made = versions(repo)
+    oid = hashlib.md5(made[2]).hexdigest()
+    there = tmp_path / "remote" / "files" / "md5" / oid[:2] / oid[2:]
+    assert not there.exists()
+    assert push(repo, whole=True).objects == 1
+    assert there.read_bytes() == made[2]
+    shutil.rmtree(repo.blobs.folder)
+    (repo.root / "model.bin").unlink()
+    environment = {"PATH": "/usr/bin:/bin", "DVC_NO_ANALYTICS": "1", "HOME": str(tmp_path)}
+    subprocess.run(
+        [program("dvc"), "pull"], cwd=repo.root, check=True, capture_output=True, env=environment, timeout=100
+    )
+    assert (repo.root / "model.bin").read_bytes() == made[2]
