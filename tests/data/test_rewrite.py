@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
 import pytest
 
-from modelkeep.core.errors import BadInput, Denied
+from modelkeep.core.errors import BadInput, Busy, Denied
 from modelkeep.data.rewrite import content, rewrite, shown
 
 
@@ -44,9 +45,22 @@ def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.getuid() == 0, reason="root may write everywhere")
 def test_a_folder_of_somebody_else(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
-    with pytest.raises(Denied, match="cannot be written"):
+    with pytest.raises(Denied, match="no right"):
         rewrite(tmp_path / "a", b"")
     tmp_path.chmod(0o700)
+
+
+def test_a_full_disk_is_told_and_leaves_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rewrite(tmp_path / "a", b"old")
+
+    def full(number: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(Busy, match=r"^a: the disk is full"):
+        rewrite(tmp_path / "a", b"new")
+    assert (tmp_path / "a").read_bytes() == b"old"
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
 def test_names_in_messages(tmp_path: Path) -> None:

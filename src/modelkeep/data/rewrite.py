@@ -22,6 +22,8 @@ def rewrite(path: Path, data: bytes, *, private: bool = False) -> bool:
 
     Raises:
         Denied: its folder may not be written.
+        Busy: the disk is full.
+        BadInput: it is a folder.
     """
     if content(path) == data:
         return False
@@ -43,10 +45,12 @@ def rewrite(path: Path, data: bytes, *, private: bool = False) -> bool:
         except BaseException:
             aside.unlink(missing_ok=True)
             raise
-    except PermissionError:
-        raise Denied(f"{shown(path)}: cannot be written", hint="Check who owns the file and its folder.") from None
-    except IsADirectoryError:
-        raise BadInput(f"{shown(path)}: is a folder, not a file") from None
+    except OSError as error:
+        from modelkeep.data.repository import disk_errors
+
+        error.filename = shown(path)
+        with disk_errors():
+            raise
     return True
 
 

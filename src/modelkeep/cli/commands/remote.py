@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 import click
@@ -45,8 +46,8 @@ def remote() -> None:
 @level_options
 def add(name: str, url: str, default: bool, force: bool, level: str | None) -> None:
     """Add the remote NAME at URL, which may be a path."""
-    config = _config()
-    config.add_remote(name, url, default=default, force=force, level=level or "repo")
+    with _editing() as config:
+        config.add_remote(name, url, default=default, force=force, level=level or "repo")
     if default:
         click.echo(f"Setting {clean(name.lower())!r} as a default remote.", err=True)
     _warn(config)
@@ -74,7 +75,7 @@ def list_(level: str | None, as_json: bool) -> None:
         print_json({"remotes": [*rows]})
     else:
         cells = [
-            [*row.values()][:2] + ["(default)" if row["default"] else "", _options(row["options"])] for row in rows
+            [row["name"], row["url"], "(default)" if row["default"] else "", _options(row["options"])] for row in rows
         ]
         click.echo(table(["name", "url", "", "options"], cells, empty="No remote: modelkeep remote add -d NAME URL"))
     _warn(config)
@@ -91,15 +92,14 @@ def modify(name: str, option: str, value: str | None, unset: bool, level: str | 
 
     Without VALUE it is asked for, without an echo: so a secret gets into no history.
     """
-    config = _config()
     level = level or "repo"
-    if unset:
-        if not config.modify_unset(name, option, level=level):
-            click.echo(f"{clean(name)} has no {clean(option)} on the level {level}.", err=True)
-        return
-    if value is None:
+    if value is None and not unset:
         value = click.prompt(option, hide_input=True)
-    config.modify(name, option, value, level=level)
+    with _editing() as config:
+        if value is not None and not unset:
+            config.modify(name, option, value, level=level)
+        elif not config.modify_unset(name, option, level=level):
+            click.echo(f"{clean(name)} has no {clean(option)} on the level {level}.", err=True)
     _warn(config)
 
 
@@ -108,7 +108,8 @@ def modify(name: str, option: str, value: str | None, unset: bool, level: str | 
 @level_options
 def remove(name: str, level: str | None) -> None:
     """Remove the remote NAME; what is stored there stays."""
-    _config().remove(name, level=level or "repo")
+    with _editing() as config:
+        config.remove(name, level=level or "repo")
 
 
 @remote.command()
@@ -117,7 +118,8 @@ def remove(name: str, level: str | None) -> None:
 @level_options
 def rename(name: str, new: str, level: str | None) -> None:
     """Call the remote NAME by a NEW name."""
-    _config().rename(name, new, level=level or "repo")
+    with _editing() as config:
+        config.rename(name, new, level=level or "repo")
 
 
 @remote.command()
@@ -126,10 +128,11 @@ def rename(name: str, new: str, level: str | None) -> None:
 @level_options
 def default(name: str | None, unset: bool, level: str | None) -> None:
     """Make NAME the remote that is used when none is named; without NAME, print it."""
-    config = _config()
     if name or unset:
-        config.default(None if unset else name, level=level or "repo")
+        with _editing() as config:
+            config.default(None if unset else name, level=level or "repo")
         return
+    config = _config()
     current = config.get("core", "remote") if level is None else config.value(level, "core", "remote")
     if not current:
         click.echo("No default remote set", err=True)
@@ -145,6 +148,16 @@ def _config() -> Config:
     from modelkeep.data.repository import Repository
 
     return Repository.find().config
+
+
+@contextmanager
+def _editing() -> Iterator[Config]:
+    """The settings while nobody else writes them."""
+    from modelkeep.data.repository import Repository
+
+    repo = Repository.find()
+    with repo.writing(repo.root / ".dvc" / "config"):
+        yield repo.config
 
 
 def _warn(config: Config) -> None:
