@@ -64,7 +64,7 @@ def all_found(folder: Path, count: int, flips: int) -> None:
 
 
 def test_two_hundred_flipped_bits_are_found(tmp_path: Path) -> None:
-    all_found(tmp_path, 400, 200)
+    all_found(tmp_path, 250, 200)
 
 
 @pytest.mark.slow

@@ -31,7 +31,7 @@ class Heard:
         self.total += amount
 
 
-@pytest.mark.parametrize("size", [0, 1, 4096, LARGE - 1, LARGE, 3 * LARGE + 17, 40 << 20])
+@pytest.mark.parametrize("size", [0, 1, 4096, LARGE - 1, LARGE, 3 * LARGE + 17, 33 << 20])
 @pytest.mark.parametrize("alone", [True, False])
 def test_one_pass_finds_what_the_hash_functions_find(tmp_path: Path, size: int, alone: bool) -> None:
     data = os.urandom(size % (1 << 20)) + bytes(size - size % (1 << 20))
@@ -50,7 +50,7 @@ def test_one_pass_finds_what_the_hash_functions_find(tmp_path: Path, size: int, 
     assert (tmp_path / "c").read_bytes() == data
 
 
-@pytest.mark.parametrize("size", [100, 40 << 20])
+@pytest.mark.parametrize("size", [100, 33 << 20])
 def test_a_copy_that_fails_leaves_nothing(tmp_path: Path, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a").write_bytes(bytes(size))
 

@@ -104,7 +104,7 @@ import os, sys
 from pathlib import Path
 from modelkeep.store.blobs import forked
 from modelkeep.store.blobs.objects import Blobs, Placing
-forked._cores, forked.MANY, forked._CHUNK = (lambda: 2), 300, 100
+forked._cores, forked.MANY, forked._CHUNK = (lambda: 2), 100, 40
 work, who, folder = sys.argv[1], sys.argv[2], Path(sys.argv[3])
 blobs = Blobs(folder / "cache", link_types=("hardlink", "copy"))
 files = sorted((folder / "files").iterdir())
@@ -162,7 +162,7 @@ def files_in(folder: Path, count: int, sizes: Callable[[int], int]) -> dict[str,
 
 
 def test_eight_processes_add_the_same_files_at_once(tmp_path: Path) -> None:
-    datas = files_in(tmp_path, 700, lambda number: 20_000 if number % 100 == 0 else 40)
+    datas = files_in(tmp_path, 400, lambda number: 20_000 if number % 100 == 0 else 40)
     ways = ["copy", "take", "download", "copy", "link", "download", "take", "link"]
     runs = [started(work, who, tmp_path) for who, work in enumerate(ways)]
     assert [run.wait(100) for run in runs] == [0] * 8
@@ -187,7 +187,7 @@ def killed(work: str, folder: Path, after_s: float) -> bool:
 
 @pytest.mark.parametrize("work", ["copy", "link", "take", "download", "put", "place"])
 def test_kill_at_any_moment_shows_nothing_half_and_the_next_run_completes(tmp_path: Path, work: str) -> None:
-    kills(tmp_path, work, rounds=3, count=100 if work == "put" else 600)
+    kills(tmp_path, work, rounds=2, count=60 if work == "put" else 300)
 
 
 @pytest.mark.slow
@@ -197,7 +197,7 @@ def test_twenty_kills(tmp_path: Path, work: str) -> None:
 
 
 def kills(folder: Path, work: str, *, rounds: int, count: int) -> None:
-    datas = files_in(folder, count, lambda number: LARGE if number % 300 == 7 else 300)
+    datas = files_in(folder, count, lambda number: LARGE if number % 200 == 7 else 300)
     before = {path.name: path.read_bytes() for path in (folder / "files").iterdir()}
     if work == "place":
         Blobs(folder / "full").ingest(sorted((folder / "files").iterdir()))

@@ -73,7 +73,7 @@ SIZES = st.sampled_from([0, 1, 5000, LARGE - 1, LARGE, LARGE + 9])
 @pytest.mark.usefixtures("_quick")
 @pytest.mark.parametrize("keep", ["copy", "link"])
 @pytest.mark.parametrize("how", ["take", "ingest"])
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(SIZES, st.integers(0, 3)), max_size=8), st.booleans())
 def test_whatever_is_taken_is_there(
     tmp_path_factory: pytest.TempPathFactory, keep: Keep, how: str, wanted: list[tuple[int, int]], twice: bool
@@ -102,9 +102,12 @@ def test_whatever_is_taken_is_there(
 
 
 @pytest.mark.parametrize("keep", ["copy", "link"])
+@pytest.mark.usefixtures("_quick")
 def test_many_small_files_by_several_processes(tmp_path: Path, keep: Keep, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(forked, "_cores", lambda: 3)
-    datas = [b"%d" % (number % 2900) for number in range(3000)]
+    monkeypatch.setattr(forked, "MANY", 300)
+    monkeypatch.setattr(forked, "_CHUNK", 100)
+    datas = [b"%d" % (number % 550) for number in range(600)]
     paths = written(tmp_path / "w", datas)
     blobs = Blobs(tmp_path / "cache")
     found = blobs.ingest(paths, keep=keep)
@@ -114,7 +117,7 @@ def test_many_small_files_by_several_processes(tmp_path: Path, keep: Keep, monke
         keep == "link"
     )
     other = Blobs(tmp_path / "other")
-    assert other.take(zip([one.md5 for one in found], paths, found, strict=True), keep="copy") == 2900
+    assert other.take(zip([one.md5 for one in found], paths, found, strict=True), keep="copy") == 550
     assert whole(other) == whole(blobs)
     assert other.take(zip([one.md5 for one in found], paths, found, strict=True), keep="copy") == 0
 
