@@ -216,7 +216,7 @@ class Git:
             BadInput: the path is a folder.
         """
         commit = self.resolve(rev)
-        if "\n" in path or "\0" in path:
+        if any(char in path for char in "\n\r\0"):  # git takes a line break, of either kind, for the end of the path
             code, out, _ = self._attempt("rev-parse", "--verify", "--quiet", "--end-of-options", f"{commit}:{path}")
             found = None if code else self._object(out.decode().strip())
         else:
