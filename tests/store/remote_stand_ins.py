@@ -184,8 +184,16 @@ class _Gcs(_Speaker):
         return self.fail(404, "NoSuchKey") if data is None else self.give(data)
 
     def put(self, key: str, query: dict[str, str], body: bytes) -> None:
+        origin = self.headers.get("x-goog-copy-source")
+        if origin is not None:
+            bucket, _, name = unquote(origin).lstrip("/").partition("/")
+            if bucket != BUCKET or name not in self.kept.blobs:
+                return self.fail(404, "NoSuchBucket" if bucket != BUCKET else "NoSuchKey")
+            self.kept.blobs[key] = self.kept.blobs[name]
+            said = f'<ETag>"{_md5(self.kept.blobs[key])}"</ETag>'
+            return self.say(200, f"<?xml version='1.0'?><CopyObjectResult>{said}</CopyObjectResult>".encode())
         self.kept.blobs[key] = body
-        self.say(200, ETag=f'"{_md5(body)}"', x_goog_generation="1")
+        return self.say(200, ETag=f'"{_md5(body)}"', x_goog_generation="1")
 
     def remove(self, key: str, query: dict[str, str], body: bytes) -> None:
         if self.kept.blobs.pop(key, None) is None:

@@ -316,6 +316,26 @@ class Ssh:
 
         self._do(item.key, ask)
 
+    def move(self, pairs: Collection[tuple[str, str]]) -> None:
+        """Gives blobs other keys; one that is not there is no error."""
+        for _ in many(self._move_one, pairs, at_once=self._at_once):
+            pass
+
+    def _move_one(self, pair: tuple[str, str]) -> None:
+        source, target = (self._place(checked(key)) for key in pair)
+        folder = target.rpartition("/")[0]
+
+        async def ask(channel: SFTPClient) -> None:
+            if folder not in self._made:
+                await channel.makedirs(folder, exist_ok=True)
+                self._made.add(folder)
+            await channel.posix_rename(source, target)
+
+        try:
+            self._do(pair[0], ask)
+        except Missing:
+            return
+
     def delete(self, keys: Collection[str]) -> None:
         """Removes blobs; one that is not there is no error."""
         for _ in many(self._remove, keys, at_once=self._at_once):
