@@ -297,12 +297,15 @@ def test_a_file_by_itself(repo: Repository, monkeypatch: pytest.MonkeyPatch) -> 
     assert found.entries() == []
     assert found.manifest() == b""
     [(name, digest)] = found.digests()
-    assert (name, digest.md5, digest.blake3) == ("", found.oid, blake3(b"a,b\n").digest())
+    assert (name, digest.md5, digest.blake3, digest.size) == ("", found.oid, b"", 4)
     assert found.stamps() == [("", stamp_of(path.stat()))]
     names = hashed(monkeypatch)
     assert peek(repo, path) == taken(repo, path).oid == found.oid
     assert [digest for _, digest in taken(repo, path).digests()] == [digest]
     assert names == []
+    write(path, b"x" * (1 << 20))
+    assert taken(repo, path).digests()[0][1].blake3 == blake3(b"x" * (1 << 20)).digest()
+    assert taken(repo, path).digests()[0][1].blake3 == blake3(b"x" * (1 << 20)).digest()
     write(path, b"a,c\n")
     assert peek(repo, path) == ""
     assert taken(repo, path).oid == md5(b"a,c\n").hexdigest()
@@ -568,6 +571,18 @@ def test_ids_are_those_of_dvc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, s
         (root / f"t{number}/link").symlink_to("always")
         (root / f"t{number}/empty").mkdir(exist_ok=True)
         (root / f"t{number}/folder-link").symlink_to("empty")
+    for name in (
+        "inner/.dvc/x",
+        "inner/f",
+        ".hg/x",
+        "s/.git/c",
+        "s/ok",
+        "file/.git",
+        "file/k",
+        "deep/in/.dvc/y",
+        "deep/k",
+    ):
+        write(root / "t0/odd" / name, b"1")
     dvc(root, "add", "-q", *(f"t{number}" for number in range(4)))
     repo = Repository(root)
     for number in range(4):

@@ -19,12 +19,10 @@ from typing import Final, NamedTuple
 from modelkeep.core.errors import BadInput, Conflict
 from modelkeep.data.scan import STAMP, Stamp, flat, refusal, stamp_of
 from modelkeep.store.blobs.digest import SILENT, Digest, Step
+from modelkeep.store.blobs.hashed import LARGE, READ, digest_of, dos2unix_md5_of
+from modelkeep.store.blobs.hashed import dos2unix_md5 as hashed_as_text
 
-LARGE: Final = 1 << 20
-"""From this size on a file is hashed on threads, and by blake3 too."""
-_CHUNK: Final = 1 << 20
 _TRIES: Final = 3
-_OPEN: Final = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOCTTY", 0)
 _BATCH_BYTES: Final = 4 << 20
 _FILE_COST: Final = 6000
 """What opening a file costs, as bytes of md5."""
@@ -33,21 +31,18 @@ _FORK_COST: Final = 8 << 20
 HASHES: Final = ("md5", "md5-dos2unix")
 
 
-def file_md5(path: Path, step: Step = SILENT, *, copy: int | None = None) -> Digest:
-    """Gives a file's hashes after one pass over it.
+def file_md5(path: Path, step: Step = SILENT) -> Digest:
+    """Gives a file's hashes after one pass over it; blake3 of a large one only.
 
     Args:
         path: of the file.
         step: hears how many bytes are done.
-        copy: a file descriptor that gets the same bytes in the same pass; it is emptied before every try.
 
     Raises:
         Conflict: somebody wrote to the file all the while.
         Denied, Missing, BadInput: it cannot be read.
     """
-    from modelkeep.data.passes import one_pass
-
-    return _steady(os.fspath(path), lambda file: one_pass(file, step, aside=True, copy=copy))
+    return _whole(os.fspath(path), step)
 
 
 def dos2unix_md5(path: Path, step: Step = SILENT) -> str:
@@ -59,14 +54,14 @@ def dos2unix_md5(path: Path, step: Step = SILENT) -> str:
         Conflict: somebody wrote to the file all the while.
         Denied, Missing, BadInput: it cannot be read.
     """
-    return _mended(os.fspath(path), step, aside=True).md5
+    return _mended(os.fspath(path), step).md5
 
 
 def hash_one(path: Path, hash: str, step: Step = SILENT) -> Digest:  # noqa: A002
     """Gives a file's hashes of either kind; errors as `file_md5`."""
     if hash not in HASHES:
         raise BadInput(f"there is no hash {hash!r}", hint="md5, or md5-dos2unix as DVC 2 has it")
-    return (_whole if hash == "md5" else _mended)(os.fspath(path), step, aside=True)
+    return (_whole if hash == "md5" else _mended)(os.fspath(path), step)
 
 
 def many(
@@ -140,7 +135,7 @@ def hash_files(
     if small:
         _hash_small(_Small(top, names, stamps, hash == "md5"), small, found, step)
     if large:
-        from modelkeep.data.passes import side_by_side
+        from modelkeep.data.crew import side_by_side
 
         paths = [top + names[number] for number in large]
         for number, digest in side_by_side(paths, _whole if hash == "md5" else _mended, step):
@@ -193,7 +188,7 @@ class _Small(NamedTuple):
         """Gives a file's md5; nothing when the file is no longer as it was listed."""
         name = self.top + self.names[number]
         try:
-            file = os.open(name, _OPEN)
+            file = os.open(name, READ)
             try:
                 data = os.read(file, size + 1)
                 after = os.fstat(file)
@@ -203,7 +198,7 @@ class _Small(NamedTuple):
             raise refusal(error, name) from error
         if len(data) != size or stamp_of(after) != STAMP.unpack_from(self.stamps, 32 * number):
             return b""
-        return md5(data if self.plain else mended(data), usedforsecurity=False).digest()
+        return md5(data, usedforsecurity=False).digest() if self.plain else bytes.fromhex(dos2unix_md5_of(data))
 
 
 def _store(numbers: Sequence[int], rows: bytes, found: Hashes, step: Step) -> None:
@@ -233,23 +228,25 @@ def _batches(costs: list[int], most: int) -> list[int]:
     return bounds
 
 
-def _whole(name: str, step: Step = SILENT, aside: bool = False) -> Digest:
-    from modelkeep.data.passes import one_pass
-
-    return _steady(name, lambda file: one_pass(file, step, aside=aside))
+def _whole(name: str, step: Step = SILENT, alone: bool = True) -> Digest:
+    return _steady(name, lambda file: digest_of(file, step, alone=alone))
 
 
-def _mended(name: str, step: Step = SILENT, aside: bool = False) -> Digest:
-    from modelkeep.data.passes import one_pass
+def _mended(name: str, step: Step = SILENT, alone: bool = True) -> Digest:
+    def hashed(file: int) -> Digest:
+        size = os.fstat(file).st_size
+        found = Digest(hashed_as_text(name), b"", size)
+        step.add(size)
+        return found
 
-    return _steady(name, lambda file: one_pass(file, step, aside=aside, mend=mended))
+    return _steady(name, hashed)
 
 
 def _steady(name: str, hashed: Callable[[int], Digest]) -> Digest:
     """Hashes an open file until it stays the same from beginning to end."""
     for _ in range(_TRIES):
         try:
-            file = os.open(name, _OPEN)
+            file = os.open(name, READ)
             try:
                 before = os.fstat(file)
                 if not S_ISREG(before.st_mode):
@@ -271,20 +268,3 @@ def _stamp(name: str) -> Stamp:
     except OSError as error:
         raise refusal(error, name) from error
     return inode, size, mtime, ctime
-
-
-_TEXT: Final = bytes(range(32, 127)) + b"\n\r\t\f\b"
-
-
-def mended(part: bytes) -> bytes:
-    r"""Gives a part of a file as DVC 2 hashes it: with Unix line ends when it looks like text.
-
-    It does when its first 512 bytes hold no zero byte and at most 30 % that is not ASCII text.
-
-    >>> mended(b"a,b\r\n1,2\r\n"), mended(b"\x00\r\n")
-    (b'a,b\n1,2\n', b'\x00\r\n')
-    """
-    start = part[:512]
-    if b"\0" in start or len(start.translate(None, _TEXT)) > 0.3 * len(start):
-        return part
-    return part.replace(b"\r\n", b"\n")
