@@ -53,7 +53,7 @@ def running(command: list[str], port: int, **more: Any) -> Iterator[subprocess.P
     finally:
         process.terminate()
         try:
-            process.wait(5)
+            process.wait(1)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -118,7 +118,8 @@ class Road:
             stack.enter_context(near)
             self._keep(stack, near)
             if self.statuses:
-                return self._refuse(near, self.statuses.pop(0))
+                self._refuse(near, self.statuses.pop(0))
+                return
             with self._lock:
                 limits = {way: cuts.pop(0) if cuts else None for way, cuts in self._cuts.items()}
             far = stack.enter_context(socket.create_connection(("127.0.0.1", self._server)))
@@ -129,6 +130,7 @@ class Road:
             back.join()
 
     def _keep(self, stack: contextlib.ExitStack, link: socket.socket) -> None:
+        link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         with self._lock:
             self._links.add(link)
         stack.callback(self._links.discard, link)

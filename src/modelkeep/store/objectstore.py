@@ -26,6 +26,7 @@ AT_ONCE: Final = 48
 _SMALL_BYTES: Final = 8 << 20
 _PART_BYTES: Final = 8 << 20
 _RANGE_BYTES: Final = 8 << 20
+_PIECE: Final = 1 << 20
 _PARTS: Final = 9_000
 _PARTS_AT_ONCE: Final = 8
 _BUDGET_BYTES: Final = 96 << 20
@@ -298,7 +299,7 @@ class Bucket:
             return
         with item.source.open("rb") as file:
             _announced(item, os.fstat(file.fileno()).st_size)
-            self._put(item.key, _heard(iter(lambda: memoryview(file.read(part)), memoryview(b"")), hear), part=part)
+            self._put(item.key, _heard(iter(lambda: memoryview(file.read(_PIECE)), memoryview(b"")), hear), part=part)
 
     def _put(self, key: str, data: bytes | Iterator[memoryview], *, whole: bool = False, part: int = 5 << 20) -> None:
         import obstore

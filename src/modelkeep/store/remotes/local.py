@@ -21,6 +21,7 @@ ASIDE: Final = ".modelkeep-incoming-"
 _SMALL_BYTES: Final = 1 << 20
 _BATCH_FILES: Final = 8192
 _BATCH_BYTES: Final = 256 << 20
+_MODE: Final = 0o444
 _SPARSE: Final = 16
 _STRIDE: Final = 32 << 20
 
@@ -197,6 +198,7 @@ class _Batch:
         return self._failed + [Outcome(key, None) for keys in self._written.values() for key in keys]
 
     def _write(self, items: Iterable[Upload], aside: str) -> None:
+        masked = os.stat(aside).st_mode & _MODE != _MODE  # the umask takes from files what it took from this folder
         for item in sorted(items, key=lambda item: item.key):
             try:
                 folder = checked(item.key).rpartition("/")[0]
@@ -204,6 +206,8 @@ class _Batch:
                     self._make_folder(f"{aside}/{folder}" if folder else aside)
                     self._written[folder] = []
                 _write_one(item, f"{aside}/{item.key}", self._heard)
+                if masked:
+                    os.chmod(f"{aside}/{item.key}", _MODE)
             except Error as error:
                 with suppress(OSError, ValueError):
                     os.unlink(f"{aside}/{item.key}")
@@ -281,17 +285,17 @@ def _write_one(item: Upload, target: str, heard: Step) -> None:
     if isinstance(item.source, Path) and item.size > _SMALL_BYTES:
         source = os.fspath(item.source)
         try:
-            reflink(source, target, mode=0o444)
+            reflink(source, target, mode=_MODE)
             heard.add(item.size)
         except FileNotFoundError:
             raise
         except OSError:
-            copy(source, target, mode=0o444, step=heard)
+            copy(source, target, mode=_MODE, step=heard)
         _same_size(item, os.stat(target).st_size)
         return
     data = item.source if isinstance(item.source, bytes) else _read(item.source)
     _same_size(item, len(data))
-    fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444)
+    fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _MODE)
     try:
         view = memoryview(data)
         while view:
