@@ -109,11 +109,22 @@ class Blobs:
                 if len(names) <= _FEW:
                     absent.update(oid for oid in names if not self.has(oid, legacy=legacy))
                     continue
-                present = set(_names(f"{root}/{prefix}"))
+                present = self.names_in(prefix, legacy=legacy)
                 absent.update([oid for oid in names if oid[2:] not in present])
         for oid in absent:
             self.check_name(oid)
         return absent
+
+    def names_in(self, prefix: str, *, legacy: bool = False) -> set[str]:
+        """What lies in the folder of those that begin like this, without that beginning.
+
+        Raises:
+            OSError: it cannot be listed.
+        """
+        try:
+            return set(os.listdir(f"{self._old if legacy else self._new}/{prefix}"))
+        except (FileNotFoundError, NotADirectoryError):
+            return set()
 
     def read(self, oid: str, *, legacy: bool = False) -> bytes:
         """The bytes of a manifest or of a small object, verified.

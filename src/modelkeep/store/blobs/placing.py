@@ -147,14 +147,11 @@ class _Layout:
     def __init__(self, paths: Sequence[str]) -> None:
         self.ways: list[tuple[str, str]] = []
         self._paths = paths
-        self._tops: dict[str, str] = {}
+        self._folders = [os.path.dirname(path) for path in paths]
+        self._tops = {folder: _missing_top(folder) for folder in set(self._folders)}
         self._built: dict[str, str] = {}
-        for path in paths:
-            folder = os.path.dirname(path)
-            if folder not in self._tops:
-                self._tops[folder] = _missing_top(folder)
-        top = self._tops[os.path.dirname(paths[0])]
-        self.ground = os.path.dirname(top) if top else os.path.dirname(paths[0])
+        top = self._tops[self._folders[0]]
+        self.ground = os.path.dirname(top) if top else self._folders[0]
         """A folder that is there, on whose file system the files are going to be."""
 
     def build(self, aside: str) -> None:
@@ -164,8 +161,8 @@ class _Layout:
         for folder, top in self._tops.items():
             if top:
                 os.makedirs(tops[top] + folder[len(top) :], exist_ok=True)
-        for index, path in enumerate(self._paths):
-            top = self._tops[os.path.dirname(path)]
+        for index, (path, folder) in enumerate(zip(self._paths, self._folders, strict=True)):
+            top = self._tops[folder]
             if top:
                 self.ways.append((tops[top] + path[len(top) :], ""))
             else:
@@ -173,7 +170,7 @@ class _Layout:
 
     def publish(self, done: set[int]) -> None:
         """Renames the folders that were built into place."""
-        tops = {self._tops[os.path.dirname(self._paths[index])] for index in done} - {""}
+        tops = {self._tops[self._folders[index]] for index in done} - {""}
         for top in sorted(tops):
             try:
                 os.rename(self._built[top], top)

@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 Keep = Literal["copy", "link"]
 _FRESH_NS: Final = 2_000_000_000
 """A stamp as young as this proves nothing: two writes may fall into one tick of the clock."""
+_MANY: Final = 1000
+"""From so many files on, folders of the cache are listed instead of asking for single objects."""
 _NOFOLLOW: Final = READ | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
 
@@ -108,7 +110,7 @@ def _run(blobs: Blobs, jobs: Sequence[_Job], keep: Keep, step: Step, *, legacy: 
     rows: list[Row] = []
     with blobs.incoming(resume=False) as incoming:
         fresh = incoming.fresh()
-        work = _Work(blobs, os.fspath(fresh), legacy=legacy)
+        work = _Work(blobs, os.fspath(fresh), legacy=legacy, many=len(jobs) > _MANY)
         small = work.link_small if keep == "link" else work.copy_small
         large = work.link_large if keep == "link" else work.copy_large
         later = []
@@ -140,8 +142,9 @@ def _relink(blobs: Blobs, jobs: Sequence[_Job], rows: Iterable[Row], *, legacy: 
 class _Work:
     """What is done with each file, in whichever process or thread."""
 
-    def __init__(self, blobs: Blobs, folder: str, *, legacy: bool) -> None:
-        self._blobs, self._folder, self._legacy = blobs, folder, legacy
+    def __init__(self, blobs: Blobs, folder: str, *, legacy: bool, many: bool) -> None:
+        self._blobs, self._folder, self._legacy, self._many = blobs, folder, legacy, many
+        self._present: dict[str, set[str]] = {}
         self._reflinks = "reflink" in blobs.link_types
         self._made: set[str] = set()
 
@@ -259,7 +262,14 @@ class _Work:
 
     def _has(self, job: _Job, oid: str) -> bool:
         """Whether the cache has an object whose name was not known before."""
-        return not job.oid and os.path.lexists(self._blobs.place_of(oid))
+        if job.oid:
+            return False
+        if not self._many:
+            return os.path.lexists(self._blobs.place_of(oid))
+        present = self._present.get(oid[:2])
+        if present is None:
+            present = self._present[oid[:2]] = self._blobs.names_in(oid[:2])
+        return oid[2:] in present
 
     def _target(self, oid: str) -> str:
         folder = f"{self._folder}/{oid[:2]}"
@@ -283,15 +293,16 @@ class _Guarded:
         relink: its stamp, if a link to a copy may take its place.
     """
 
-    __slots__ = ("_mode", "fd", "path", "relink", "stat", "why")
+    __slots__ = ("_mode", "_symlink", "fd", "relink", "stat", "why")
 
     def __init__(self, path: str, *, below: int = sys.maxsize) -> None:
-        self.path = path
+        self._symlink = False
         try:
             self.fd = os.open(path, _NOFOLLOW)
         except OSError as error:
             if error.errno != errno.ELOOP:
                 raise
+            self._symlink = True
             self.fd = os.open(path, READ)
         self.stat = os.fstat(self.fd)
         self._mode = -1
@@ -300,7 +311,7 @@ class _Guarded:
 
     def _obstacle(self) -> str:
         mode = self.stat.st_mode
-        if not stat.S_ISREG(mode) or mode & 0o111 or not self.stat.st_size or os.path.islink(self.path):
+        if self._symlink or not stat.S_ISREG(mode) or mode & 0o111 or not self.stat.st_size:
             return "it is empty, executable, a symlink or no regular file"
         if self.stat.st_nlink > 1:
             self.relink = stamp_of(self.stat)
