@@ -113,3 +113,18 @@ def test_an_import_is_fetched_from_where_it_came(here: Ground, tmp_path: Path) -
         path.unlink()
     with pytest.raises(Missing, match="theirs"):
         pull(here.repo)
+
+
+def test_an_import_without_data_gets_it_by_a_pull(here: Ground, tmp_path: Path) -> None:
+    from modelkeep.data.verbs.import_ import import_
+
+    other = ground(tmp_path / "other")
+    other.folder("theirs", 4)
+    other.commit("theirs")
+    import_(here.repo, str(other.root), "theirs", out=str(here.root / "first"))
+    import_(here.repo, str(other.root), "theirs", out=str(here.root / "second"), no_download=True)
+    assert not (here.root / "second").exists()
+    pull(here.repo)
+    assert tree(here.root / "second") == tree(other.root / "theirs")
+    first, second = ((here.root / f"{name}.dvc").read_text().splitlines() for name in ("first", "second"))
+    assert second[1:] == [line.replace("first", "second") for line in first[1:]]  # the first is the file's own md5

@@ -63,6 +63,7 @@ def wanted(
     recursive: bool = False,
     remote: str = "",
     pushing: bool = False,
+    pending: bool = False,
     branches: bool = False,
     tags: bool = False,
     commits: bool = False,
@@ -75,6 +76,7 @@ def wanted(
         recursive: all that is tracked below a folder.
         remote: only what goes to this remote or to no remote in particular.
         pushing: leave out what is not to be pushed: `push: false`, and what another repository keeps.
+        pending: imports too that were never downloaded; their oid is "".
         branches: the tips of all branches too.
         tags: all tags too.
         commits: every commit of every ref too.
@@ -88,6 +90,8 @@ def wanted(
     here = tracked(repo, targets, recursive=recursive)
     found = [one for one in here if _moves(one.out, remote, pushing) and not (pushing and imported(one.metafile))]
     result = [_of(repo, one) for one in found]
+    if pending:
+        result += [_of(repo, one) for one in here if not one.out.oid and one.out.cache and imported(one.metafile)]
     if pushing:
         result += [past for one in found if one.out.oid.endswith(".dir") for past in _snapshots(repo, one)]
     if branches or tags or commits:

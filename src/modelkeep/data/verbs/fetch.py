@@ -55,11 +55,13 @@ def fetch(
         targets,
         recursive=recursive,
         remote=remote,
+        pending=True,
         branches=all_branches,
         tags=all_tags,
         commits=all_commits,
     )
-    foreign = {one.metafile: one for one in lacking(repo, outs) if one.metafile and imported(one.metafile)}
+    absent = [*lacking(repo, outs), *(one for one in outs if not one.oid)]
+    foreign = {one.metafile: one for one in absent if one.metafile and imported(one.metafile)}
     own = [one for one in outs if one.metafile not in foreign]
     moved = run(repo, own, receive, remote=remote, jobs=jobs, progress=progress)
     for metafile, one in foreign.items():
@@ -76,9 +78,27 @@ def _imported(repo: Repository, metafile: Path, one: Wanted, progress: Progress)
     tally = Tally()
     try:
         with beside(repo, progress):
-            tally.objects = len(refetch(repo, [metafile], progress=progress))
+            found = refetch(repo, [metafile], progress=progress)
+            tally.objects = len(found)
+            if not one.oid and found:
+                _complete(repo, metafile, found.pop())
     except Error as error:
         kind: Kind = "corrupt" if isinstance(error, Corrupt) else "missing" if isinstance(error, Missing) else "failed"
         tally.fault(kind, one.oid, one.name, error.message)
         tally.error = error
     return replace(tally.moved(""), remotes=())
+
+
+def _complete(repo: Repository, file: Path, oid: str) -> None:
+    """Writes into an import's metafile what was left open until its data was downloaded."""
+    from modelkeep.data import manifest, metafile
+
+    before = metafile.read(file)
+    blobs = repo.blobs
+    if oid.endswith(".dir"):
+        members = [member for _, member in manifest.decode(blobs.read(oid), oid)]
+        size, count = sum(blobs.path(member).stat().st_size for member in members), len(members)
+        out = replace(before.outs[0], oid=oid, size=size, nfiles=count)
+    else:
+        out = replace(before.outs[0], oid=oid, size=blobs.path(oid).stat().st_size)
+    metafile.write(file, metafile.sealed(replace(before, outs=(out, *before.outs[1:]))))
