@@ -149,13 +149,18 @@ class Job:
         content = listing.content()
         clock, moved = index.ripe(self._home, listing, content, clock, self._clock)
         unknown = set(moved)
-        texts = Oids(listing)
-        for entry, path in zip(content, listing.paths() if self.is_dir else [""], strict=True):
-            text = oids.get(path, "")
-            if (self.is_dir and not text) or (seen is not None and seen.get(path) != listing.stamp(entry)):
-                unknown.add(entry)
-            texts.put_md5(entry, (text or _BLANK).encode("ascii"))
-        found = folder_state(listing, texts) if self.is_dir else self._file_state(listing, oid, b"")
+        paths = list(listing.paths()) if self.is_dir else [""]
+        if seen is not None:
+            stamps = zip(content, map(seen.get, paths), listing.content_stamps(), strict=True)
+            unknown.update(entry for entry, then, now in stamps if then is None or then[:3] != now[:3])
+        if self.is_dir:
+            known = [oids.get(path, "") for path in paths]
+            unknown.update(entry for entry, text in zip(content, known, strict=True) if not text)
+            texts = Oids(listing)
+            texts.spread(content, "".join(text or _BLANK for text in known).encode("ascii"))
+            found = folder_state(listing, texts)
+        else:
+            found = self._file_state(listing, oid, b"")
         self._write(found, clock, unknown)
 
     @property

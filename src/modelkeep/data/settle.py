@@ -131,11 +131,15 @@ class Oids:
 
     def put(self, entries: Sequence[int], hashes: Hashes) -> None:
         """Sets those of entries that were read."""
-        texts, size = hashes.md5.hex().encode("ascii"), _HEX
-        for number, entry in enumerate(entries):
-            self.text[size * entry : size * entry + size] = texts[size * number : size * number + size]
+        self.spread(entries, hashes.md5.hex().encode("ascii"))
         for number, value in hashes.blake3.items():
             self.blake3[entries[number]] = value
+
+    def spread(self, entries: Sequence[int], texts: bytes) -> None:
+        """Sets the md5 of entries, given one behind the other."""
+        own, size = self.text, _HEX
+        for number, entry in enumerate(entries):
+            own[size * entry : size * entry + size] = texts[size * number : size * number + size]
 
     def take(self, entry: int, manifest: bytes, places: Iterable[int]) -> None:
         """Sets the md5 of neighbours from a manifest."""

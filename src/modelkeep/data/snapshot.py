@@ -63,7 +63,7 @@ class Snapshot:
     def entries(self) -> list[tuple[str, str]]:
         """Gives (path, object id) of a folder's files, sorted by path; nothing for a file."""
         text = self.manifest().decode("ascii")
-        return [(path, text[place : place + _HEX]) for path, place, _ in self._ordered] if self.is_dir else []
+        return [(path, text[place : place + _HEX]) for place, path, _ in self._ordered] if self.is_dir else []
 
     def digests(self) -> list[tuple[str, Digest]]:
         """Gives (path, hashes) of the files, sorted by path; a file by itself has the path ""."""
@@ -73,13 +73,13 @@ class Snapshot:
         text = self.manifest().decode("ascii")
         return [
             (path, Digest(text[place : place + _HEX], blake3.get(entry, b""), stamp(entry)[1]))
-            for path, place, entry in self._ordered
+            for place, path, entry in self._ordered
         ]
 
     def stamps(self) -> list[tuple[str, Stamp]]:
         """Gives (path, stamp) of the files, sorted by path; a file by itself has the path ""."""
         stamp = self._listing.stamp
-        return [(path, stamp(entry)) for path, _, entry in self._ordered] if self.is_dir else [("", stamp(0))]
+        return [(path, stamp(entry)) for _, path, entry in self._ordered] if self.is_dir else [("", stamp(0))]
 
     def manifest(self) -> bytes:
         """Gives a folder's manifest; nothing for a file."""
@@ -92,12 +92,13 @@ class Snapshot:
         return Back(0, self._found.manifest, self._found.offsets.tobytes(), self._found.blake3)
 
     @cached_property
-    def _ordered(self) -> list[tuple[str, int, int]]:
-        """Path, place of the md5 in the manifest, and entry."""
+    def _ordered(self) -> list[tuple[int, str, int]]:
+        """Place of the md5 in the manifest, path, and entry; sorted."""
         places = array("q", self._back.offsets)
         content = self._listing.content()
-        rows = zip(self._listing.paths(), map(places.__getitem__, content), content, strict=True)
-        return sorted(rows, key=lambda row: row[1])
+        rows = list(zip(map(places.__getitem__, content), self._listing.paths(), content, strict=True))
+        rows.sort()
+        return rows
 
 
 def snapshot(repo: Repository, path: Path, *, hash: str = "md5", progress: Progress = SILENT) -> Snapshot | None:  # noqa: A002
