@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -137,6 +138,30 @@ def test_a_file_that_changed_since_it_was_hashed_is_refused(
         blobs.take([Taking(digest.md5, path, given_, seen)], keep=keep)
     assert whole(blobs) == {}
     assert path.read_bytes() == b"b" * size
+    assert path.stat().st_mode & 0o200
+
+
+@pytest.mark.parametrize("keep", ["copy", "link"])
+@pytest.mark.parametrize("size", [10, LARGE + 5])
+def test_a_file_that_changes_while_it_is_read_is_refused(
+    tmp_path: Path, keep: Keep, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (path,) = written(tmp_path / "w", [b"a" * size])
+    real = {name: getattr(taking, name) for name in ("read_small", "copy_hashed", "digest_of")}
+
+    def meddled(name: str) -> Callable[..., object]:
+        def work(*args: object, **more: object) -> object:
+            found = real[name](*args, **more)
+            os.utime(path, ns=(0, 0))
+            return found
+
+        return work
+
+    for name in real:
+        monkeypatch.setattr(taking, name, meddled(name))
+    with pytest.raises(Conflict, match="changed while"):
+        Blobs(tmp_path / "cache").ingest([path], keep=keep)
+    assert whole(Blobs(tmp_path / "cache")) == {}
     assert path.stat().st_mode & 0o200
 
 

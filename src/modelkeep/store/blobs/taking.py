@@ -155,6 +155,8 @@ class _Work:
             if before.st_size >= LARGE:
                 return Row(job.number, "large", "", stamp_of(before))
             data = read_small(fd, before.st_size)
+            if not job.oid and stamp_of(os.fstat(fd)) != stamp_of(before):
+                raise _changed(job.path)
         finally:
             os.close(fd)
         oid = self._name_of(job, data)
@@ -169,7 +171,10 @@ class _Work:
 
     def copy_large(self, job: _Job, step: Step, *, alone: bool, relink: ObjectStamp | None = None) -> Row:
         aside = f"{self._folder}/{job.number}"
+        before = os.stat(job.path)
         oid, blake3 = self._copied(job, aside, step, alone)
+        if not job.oid and stamp_of(os.stat(job.path)) != stamp_of(before):
+            raise _changed(job.path)
         os.chmod(aside, OBJECT_MODE)
         stamp = stamp_of(os.stat(aside))
         if self._has(job, oid):
