@@ -18,6 +18,7 @@ from modelkeep.data.verbs.checkout import checkout
 from modelkeep.data.verbs.commit import commit
 from modelkeep.data.verbs.fetch import fetch
 from modelkeep.data.verbs.gc import gc
+from modelkeep.data.verbs.get import get
 from modelkeep.data.verbs.initialise import initialise
 from modelkeep.data.verbs.push import push
 from modelkeep.data.verbs.status import status
@@ -134,6 +135,33 @@ def test_without_numpy_adding_says_what_to_install(repo: Repository, monkeypatch
     with pytest.raises(BadInput, match="numpy"):
         add(repo, [repo.root / "x"], chunked=True)
     assert not (repo.root / "x.dvc").exists()
+
+
+def test_other_revisions_and_other_repositories_find_the_pieces(
+    repo: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def git(*words: str) -> None:
+        identity = ("-c", "user.name=a", "-c", "user.email=a@b.c", "-c", "init.defaultBranch=main")
+        subprocess.run(["git", *identity, *words], cwd=repo.root, check=True, capture_output=True)
+
+    git("init")
+    path = repo.root / "model.bin"
+    made = [noise(2 * MB), noise(2 * MB) + b"more"]
+    for data in made:
+        path.write_bytes(data)
+        add(repo, [path], chunked=True)
+        git("add", "-A")
+        git("commit", "-m", "version")
+    repo = Repository.find(repo.root)
+    assert push(repo, all_commits=True).objects == 4, "two packs and two recipes"
+    shutil.rmtree(repo.blobs.folder)
+    fetch(repo, all_commits=True)
+    assert len(chunks.locate(repo, [hashlib.md5(data).hexdigest() for data in made])) == 2
+    shutil.rmtree(repo.blobs.folder)
+    for rev, data in (("HEAD", made[1]), ("HEAD~1", made[0])):
+        out = tmp_path / f"got-{rev}"
+        get(str(repo.root), "model.bin", rev=rev, out=str(out))
+        assert out.read_bytes() == data
 
 
 @pytest.mark.needs("dvc")

@@ -43,8 +43,15 @@ def receive_chunked(
     repo: Repository, cloud: Cloud, outs: Sequence[Wanted], tally: Tally, progress: Progress
 ) -> list[Wanted]:
     """Fetches what a remote keeps as chunks; gives the outputs that are ordinary objects there."""
-    absent = repo.blobs.missing({one.oid for one in outs if one.chunked})
-    chosen = {one.oid: one for one in outs if one.chunked and one.oid in absent}
+    asked = [one for one in outs if one.chunked or (one.path is None and not one.is_dir and not one.legacy)]
+    absent = repo.blobs.missing({one.oid for one in asked})
+    chosen = {one.oid: one for one in asked if one.oid in absent}
+    unsure = [oid for oid, one in chosen.items() if not one.chunked]
+    if unsure:  # nobody told how another revision keeps them
+        from modelkeep.data.chunks.moving import recipe_key
+
+        there = cloud.remote.has([recipe_key(oid) for oid in unsure])
+        chosen = {oid: one for oid, one in chosen.items() if one.chunked or recipe_key(oid) in there}
     if not chosen:
         return list(outs)
     from modelkeep.data import chunks

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -96,8 +96,19 @@ def wanted(
         result += [past for one in found if one.out.oid.endswith(".dir") for past in _snapshots(repo, one)]
     if branches or tags or commits:
         names = {repo.relpath(one.path) for one in here} if targets else None
-        result += _past(repo, remote, pushing, names, branches=branches, tags=tags, commits=commits)
+        past = list(_past(repo, remote, pushing, names, branches=branches, tags=tags, commits=commits))
+        pieces = _in_pieces(repo, past) if pushing else set()
+        result += [replace(one, chunked=True) if one.oid in pieces else one for one in past]
     return list({(one.oid, one.legacy, one.remote, one.filter, one.path): one for one in result}.values())
+
+
+def _in_pieces(repo: Repository, found: Iterable[Wanted]) -> set[str]:
+    """The objects that the cache keeps as chunks, whatever the side file of their revision says."""
+    if not (repo.blobs.folder / "modelkeep" / "chunks").is_dir():
+        return set()
+    from modelkeep.data import chunks
+
+    return chunks.locate(repo, {one.oid for one in found if not one.is_dir and not one.legacy})
 
 
 def by_remote(found: Iterable[Wanted], remote: str = "") -> dict[str, list[Wanted]]:
