@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -114,8 +113,6 @@ def test_dvc_says_the_same(source: Repository) -> None:
         assert [one.json() for one in ours] == theirs, words
 
 
-def test_the_command(source: Repository) -> None:
-    done = subprocess.run(
-        ["git", "rev-parse", "v1"], cwd=source.root, check=True, capture_output=True, text=True
-    ).stdout.strip()
-    assert names(f"file://{source.root}", rev=done[:10], dvc_only=True) == ["data", "f.csv", "in"]
+def test_an_abbreviated_commit(source: Repository) -> None:
+    commit = run_git(source.root, "rev-parse", "v1").strip()
+    assert names(f"file://{source.root}", rev=commit[:10], dvc_only=True) == ["data", "f.csv", "in"]

@@ -92,7 +92,7 @@ def _print(found: Difference, hashes: bool, missing: bool) -> None:
         for one in partitions:
             counts = {"added": one.added, "deleted": one.deleted, "modified": one.modified}
             told = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
-            click.echo(f"    partition {one.state}  {clean(one.partition)} ({told} files)")
+            click.echo(f"    partition {one.state}  {clean(one.partition)} ({told})")
         click.echo()
     for folder in found.unknown:
         click.echo(f"{clean(folder)}: its list of files is not here: modelkeep fetch --all-commits", err=True)
