@@ -9,8 +9,10 @@ from __future__ import annotations
 import gc
 import os
 import select
+import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from struct import Struct
 from typing import Final, NoReturn
 
@@ -19,6 +21,7 @@ from modelkeep.core.errors import KINDS, Busy, Error
 _HEAD: Final = Struct("=cIQ")
 """What a worker sends: result, error or end; number of the piece; how many bytes follow."""
 _TOKEN: Final = Struct("=I")
+_INTERRUPTIONS: Final = (signal.SIGINT, signal.SIGTERM)
 _PIPE: Final = 65536
 MOST: Final = _PIPE // _TOKEN.size
 """So many pieces at most: their numbers wait in a pipe."""
@@ -62,18 +65,19 @@ def forked(pieces: int, work: Callable[[int], bytes], processes: int) -> Iterato
         os.write(refill, b"".join(map(_TOKEN.pack, range(pieces))))
         os.close(refill)
         refill = -1
-        for _ in range(min(processes, pieces)):
-            out, into = os.pipe()
-            try:
-                pid = os.fork()
-            except OSError:  # no more processes: fewer workers do it, or none and we do it here
-                os.close(out)
+        with _undisturbed() as before:
+            for _ in range(min(processes, pieces)):
+                out, into = os.pipe()
+                try:
+                    pid = os.fork()
+                except OSError:  # no more processes: fewer workers do it, or none and we do it here
+                    os.close(out)
+                    os.close(into)
+                    break
+                if pid == 0:
+                    _labour(tokens, into, [out, *workers], work, before)
                 os.close(into)
-                break
-            if pid == 0:
-                _labour(tokens, into, [out, *workers], work)
-            os.close(into)
-            workers[out] = pid
+                workers[out] = pid
         if not workers:
             yield from ((number, work(number)) for number in range(pieces))
         yield from _gathered(workers)
@@ -86,14 +90,23 @@ def forked(pieces: int, work: Callable[[int], bytes], processes: int) -> Iterato
             _end(pid)
 
 
-def _labour(tokens: int, into: int, others: list[int], work: Callable[[int], bytes]) -> NoReturn:
+@contextmanager
+def _undisturbed() -> Iterator[set[int]]:
+    """Holds back interruptions while a worker exists that nobody has noted yet; gives what was held back before."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTIONS)
+    try:
+        yield before
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _labour(tokens: int, into: int, others: list[int], work: Callable[[int], bytes], mask: Iterable[int]) -> NoReturn:
     """Lives a worker's life."""
     try:
         gc.disable()
-        import signal
-
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in _INTERRUPTIONS:
             signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         for fd in others:  # so that a write fails when the parent is gone
             os.close(fd)
         while token := os.read(tokens, _TOKEN.size):
@@ -173,7 +186,5 @@ def _death(pid: int, out: int) -> Busy:
 
 
 def _end(pid: int) -> None:
-    import signal
-
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
