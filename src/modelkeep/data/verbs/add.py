@@ -16,7 +16,16 @@ from modelkeep.data.progress import SILENT, Progress
 from modelkeep.data.repository import disk_errors
 from modelkeep.data.snapshot import Snapshot, snapshot
 from modelkeep.data.targets import Tracked, walk
-from modelkeep.data.verbs.commit import current, described, keep, metafile_of, noted, record_side
+from modelkeep.data.verbs.commit import (
+    absorbed,
+    current,
+    described,
+    keep,
+    left_to_link,
+    metafile_of,
+    noted,
+    record_side,
+)
 
 if TYPE_CHECKING:
     from modelkeep.data.repository import Repository
@@ -36,7 +45,7 @@ class AddedItem:
         size: bytes; None when nobody counted all of them.
         nfiles: of a folder: how many files.
         changed: whether anything was written for git to see.
-        new_files: how many objects the cache did not have.
+        new_files: how many objects were stored, or were found in the cache only after their files had been read.
     """
 
     path: str
@@ -239,10 +248,13 @@ def _add(repo: Repository, path: Path, one: Tracked | None, how: _How) -> tuple[
 
 
 def _first(repo: Repository, path: Path, how: _How) -> tuple[AddedItem, list[Path]]:
+    new = absorbed(repo, path, relink=how.relink, progress=how.progress) if how.store and not how.chunked else 0
     shot = snapshot(repo, path, progress=how.progress)
     if shot is None:
         raise _nothing(repo, path)
-    new = keep(repo, shot, relink=how.relink, chunked=how.chunked, progress=how.progress) if how.store else 0
+    if how.store:
+        relink = left_to_link(repo, how.relink, new)
+        new += keep(repo, shot, relink=relink, chunked=how.chunked, progress=how.progress)
     file = path.with_name(path.name + metafile.SUFFIX)
     out = described(Out(path=path.name), shot)
     with disk_errors(str(file)):
@@ -256,21 +268,23 @@ def _first(repo: Repository, path: Path, how: _How) -> tuple[AddedItem, list[Pat
 
 
 def _again(repo: Repository, one: Tracked, how: _How) -> tuple[AddedItem, list[Path]]:
-    out = one.out
+    out, new = one.out, 0
+    chunked = how.chunked or side.read(one.metafile).chunked
+    if how.store and out.cache and not out.legacy and not chunked:
+        new = absorbed(repo, one.path, relink=how.relink, progress=how.progress)
     shot = current(repo, one, how.progress)
     if shot is None:
         raise _nothing(repo, one.path)
     same = bool(out.oid) and shot.oid == out.oid
     if out.legacy and not same:
         shot = snapshot(repo, one.path, progress=how.progress) or shot
-    new = 0
     if how.store and out.cache and (not same or absent(repo, [out])):
-        new = keep(
+        new += keep(
             repo,
             shot,
-            relink=how.relink,
+            relink=left_to_link(repo, how.relink, new),
             legacy=out.legacy and same,
-            chunked=how.chunked or side.read(one.metafile).chunked,
+            chunked=chunked,
             previous=out.oid,
             progress=how.progress,
         )

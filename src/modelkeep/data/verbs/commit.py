@@ -33,7 +33,7 @@ class CommittedItem:
         metafile: the file that says so, relative to the root.
         oid: the object.
         changed: whether the metafile says something new.
-        new_files: how many objects the cache did not have.
+        new_files: how many objects were stored, or were found in the cache only after their files had been read.
     """
 
     path: str
@@ -99,6 +99,10 @@ def commit(
 def _commit(repo: Repository, one: Tracked, relink: bool, progress: Progress) -> tuple[CommittedItem, list[Path]]:
     from modelkeep.data.snapshot import snapshot
 
+    chunked = one.kind == "dvc" and side.read(one.metafile).chunked
+    new = 0
+    if one.kind == "dvc" and one.out.cache and not one.out.legacy and not chunked:
+        new = absorbed(repo, one.path, relink=relink, progress=progress)
     shot = current(repo, one, progress)
     if shot is None:
         raise Missing(f"{repo.shown(one.path)}: is not there")
@@ -109,14 +113,13 @@ def _commit(repo: Repository, one: Tracked, relink: bool, progress: Progress) ->
         )
     if one.out.legacy and shot.oid != one.out.oid:
         shot = snapshot(repo, one.path, progress=progress) or shot
-    new = 0
     if one.out.cache and (shot.oid != one.out.oid or absent(repo, [one.out])):
-        new = keep(
+        new += keep(
             repo,
             shot,
-            relink=relink,
+            relink=left_to_link(repo, relink, new),
             legacy=one.out.legacy and shot.oid == one.out.oid,
-            chunked=one.kind == "dvc" and side.read(one.metafile).chunked,
+            chunked=chunked,
             previous=one.out.oid,
             progress=progress,
         )
@@ -147,6 +150,19 @@ def current(repo: Repository, one: Tracked, progress: Progress = SILENT) -> Snap
 def relinks(repo: Repository, relink: bool) -> bool:
     """Says whether files of the workspace should be links to the cache."""
     return relink and repo.blobs.link_types[:1] in {("hardlink",), ("symlink",)}
+
+
+def absorbed(repo: Repository, path: Path, *, relink: bool, progress: Progress = SILENT) -> int:
+    """Stores what nobody has hashed yet in one pass; gives how many objects that were."""
+    from modelkeep.data.absorbing import absorb
+
+    link = relink and repo.blobs.link_types[:1] == ("hardlink",)
+    return absorb(repo, path, link=link, progress=progress)
+
+
+def left_to_link(repo: Repository, relink: bool, absorbed: int) -> bool:
+    """Says whether workspace files may still have to become links: storing in one pass makes hardlinks by itself."""
+    return relink and not (absorbed and repo.blobs.link_types[:1] == ("hardlink",))
 
 
 def keep(
