@@ -193,6 +193,21 @@ def test_corrupt_objects_are_never_placed(versions: Versions) -> None:
         checkout(again(repo))
 
 
+def test_a_corrupt_object_of_a_folder_that_is_not_here(versions: Versions) -> None:
+    repo = versions.repo
+    path = repo.blobs.path("f1290186a5d0b1ceab27f4e77c0c5d68")
+    path.chmod(0o644)
+    path.write_bytes(b"W")
+    versions.git_checkout(0)
+    shutil.rmtree(repo.root / "data")
+    with pytest.raises(Corrupt, match="data/gone/w"):
+        checkout(again(repo))
+    assert not (repo.root / "data").exists()
+    result = checkout(again(repo), allow_missing=True)
+    assert (result.added, result.missing) == (("data/",), ("data/gone/w",))
+    assert set(held(repo.root / "data")) == {*FIRST, "hollow", "link", "to-y"} - {"gone/w"}
+
+
 def test_a_link_type_that_does_not_work_leaves_the_workspace(
     versions: Versions, monkeypatch: pytest.MonkeyPatch
 ) -> None:

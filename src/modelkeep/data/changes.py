@@ -120,7 +120,7 @@ class Plan:
     def missing(self, repo: Repository) -> list[str]:
         """The files whose objects are not in the cache; "" when it is the list of files itself."""
         if self.fault:
-            return [""] if self.fault == "missing" else []
+            return [""] * (self.fault == "missing")
         oids = {self.target[path] for path in self.place}
         gone = repo.blobs.missing(oids, legacy=self.one.out.legacy) if oids else ()
         return [path for path in self.place if self.target[path] in gone]
@@ -128,7 +128,7 @@ class Plan:
     def unsound(self, repo: Repository) -> list[str]:
         """The files whose objects are corrupt; they are in quarantine now."""
         if self.fault:
-            return [""] if self.fault == "corrupt" else []
+            return [""] * (self.fault == "corrupt")
         oids = {self.target[path] for path in self.place}
         bad = set(repo.blobs.verified(oids, legacy=self.one.out.legacy)) if oids else set()
         return [path for path in self.place if self.target[path] in bad] if bad else []

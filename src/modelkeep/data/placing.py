@@ -7,9 +7,9 @@ import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from modelkeep.core.errors import Conflict, Corrupt, Missing
+from modelkeep.core.errors import Conflict
 from modelkeep.data import side
 from modelkeep.data.changes import Plan, above
 from modelkeep.data.placed import Note, note
@@ -45,13 +45,27 @@ class Done:
         return bool(self.added or self.modified or self.deleted or self.attributes)
 
 
+class Unfit(Exception):
+    """Objects that could not be placed; nothing old was taken away.
+
+    Args:
+        bad: those that are corrupt.
+        missing: those that went away since it was planned.
+    """
+
+    def __init__(self, bad: set[str], missing: set[str]) -> None:
+        super().__init__()
+        self.bad: Final = bad
+        self.missing: Final = missing
+
+
 def apply(repo: Repository, made: Plan, progress: Progress) -> Done:
     """Does what was planned for one output.
 
     Raises:
         Conflict: something that nobody knew of is in the way.
         BadInput: none of the link types works.
-        Corrupt, Missing: an object went bad or away since it was planned.
+        Unfit: objects are corrupt, or went away since it was planned.
         OSError: the disk is full, or refuses.
     """
     with progress.begin(f"Checking out {repo.shown(made.one.path)}", total=_total(made), unit="bytes") as step:
@@ -115,9 +129,9 @@ class _Worker:
         self._aside.mkdir(parents=True)
         try:
             new, old = self._aside / "new", self._aside / "old"
-            if made.is_dir:
-                new.mkdir()
             self._place(made.place, new)
+            if made.is_dir:
+                new.mkdir(exist_ok=True)
             self._folders(made.side.empty, new)
             self._links(new)
             if os.path.lexists(self._top):
@@ -151,14 +165,11 @@ class _Worker:
         items = [
             Placing(made.target[path], top / path if path else top, path in executable, out.legacy) for path in paths
         ]
+        if not items:
+            return
         placed = self._repo.blobs.place(items, step=self._step)
-        name = self._repo.shown(self._top)
-        if placed.bad:
-            raise Corrupt(
-                f"{name}: {placed.bad[0].oid} in the cache is corrupt: {placed.bad[0].reason}", hint="modelkeep pull"
-            )
-        if placed.missing:
-            raise Missing(f"{name}: {placed.missing[0]} went out of the cache meanwhile", hint="modelkeep pull")
+        if placed.bad or placed.missing:
+            raise Unfit({one.oid for one in placed.bad}, set(placed.missing))
 
     def _mode(self, path: str, runs: bool) -> None:
         """Changes whether a file may be run; one that shares its mode with the cache becomes a file of its own."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from modelkeep.core.errors import Conflict, Corrupt, Missing
 from modelkeep.data.changes import Plan, needed, plan
 from modelkeep.data.placed import Note, note, placed, tidy
-from modelkeep.data.placing import Done, apply
+from modelkeep.data.placing import Done, Unfit, apply
 from modelkeep.data.present import absent
 from modelkeep.data.progress import SILENT, Progress
 from modelkeep.data.repository import disk_errors
@@ -175,24 +175,40 @@ def _refuse_losses(repo: Repository, plans: Iterable[Plan]) -> None:
 
 
 def _apply(repo: Repository, made: Plan, tally: _Tally, allow_missing: bool, progress: Progress) -> None:
-    name = repo.relpath(made.one.path) + ("/" if made.is_dir else "")
-    bad = made.unsound(repo)
-    missing = made.missing(repo)
-    prefix = repo.shown(made.one.path)
-    tally.corrupt += [f"{prefix}/{path}" if path else prefix for path in bad]
-    tally.missing += [f"{prefix}/{path}" if path else prefix for path in missing]
-    if bad or missing:
-        if not allow_missing or not made.is_dir or made.fault:
-            return
-        made.leave_out({*bad, *missing})
     fresh = made.shot is None
-    with disk_errors(str(made.one.path)):
-        done = apply(repo, made, progress)
+    bad = [] if made.whole and not made.fault else made.unsound(repo)  # what is made aside is verified as it is made
+    missing = made.missing(repo)
+    while True:
+        if not _go_on(repo, made, tally, bad, missing, partly=allow_missing):
+            return
+        try:
+            with disk_errors(str(made.one.path)):
+                done = apply(repo, made, progress)
+            break
+        except Unfit as fault:
+            bad = [path for path in made.place if made.target[path] in fault.bad]
+            missing = [path for path in made.place if made.target[path] in fault.missing]
+    name = repo.relpath(made.one.path) + ("/" if made.is_dir else "")
     tally.counts += done
     if fresh:
         tally.added.append(name)
     elif done:
         tally.modified.append(name)
+
+
+def _go_on(
+    repo: Repository, made: Plan, tally: _Tally, bad: Sequence[str], missing: Sequence[str], *, partly: bool
+) -> bool:
+    """Notes what cannot be had, and says whether the rest of the output is to be done."""
+    prefix = repo.shown(made.one.path)
+    tally.corrupt += [f"{prefix}/{path}" if path else prefix for path in bad]
+    tally.missing += [f"{prefix}/{path}" if path else prefix for path in missing]
+    if not bad and not missing:
+        return True
+    if not partly or not made.is_dir or made.fault:
+        return False
+    made.leave_out({*bad, *missing})
+    return True
 
 
 def _clear(
