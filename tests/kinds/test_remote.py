@@ -419,7 +419,7 @@ def test_a_killed_upload_leaves_nothing_half(rig: Rig, remote: Remote, tmp_path:
     if rig.lists:  # what was on its way in whole requests may have come to be meanwhile
         listed = {stat.key: stat.size for stat in remote.list()}
         assert there < listed.keys() <= {*keys, "files/md5/zz/after"}
-        assert set(listed.values()) == {1, 700_000}
+        assert set(listed.values()) <= {1, 700_000}
 
 
 def test_wrong_credentials_are_denied_and_never_shown(rig: Rig, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from modelkeep.core.errors import Error, Missing, Unreachable
 from modelkeep.store.blobs.digest import Step
@@ -24,6 +24,11 @@ _BATCH_BYTES: Final = 256 << 20
 _MODE: Final = 0o444
 _SPARSE: Final = 16
 _STRIDE: Final = 32 << 20
+_DEPTH: Final = 2
+"""Slashes in the name of a folder of `files/md5`: nothing but blobs is in one, so it can be renamed."""
+
+
+Batch = list[Upload]
 
 
 class Local:
@@ -136,9 +141,9 @@ class Local:
 
     def upload(self, items: Iterable[Upload], moved: Moved) -> Iterator[Outcome]:
         """Copies blobs in; each is told of when it is in its place and survives a power cut."""
-        waiting: list[Upload] = []
+        waiting: Batch = []
         size = 0
-        for item in items:
+        for item in sorted(items, key=lambda item: item.key):
             waiting.append(item)
             size += item.size
             if len(waiting) >= _BATCH_FILES or size >= _BATCH_BYTES:
@@ -170,13 +175,20 @@ class _Heard:
         self.add = moved
 
 
+class _Folder(NamedTuple):
+    """One folder of a batch: whether it comes as a whole, and the keys with the files that wait aside."""
+
+    whole: bool
+    files: list[tuple[str, str]]
+
+
 class _Batch:
     """Some blobs that come into their places together."""
 
     def __init__(self, top: str, shared: bool, moved: Moved) -> None:
         self._top, self._shared, self._heard = top, shared, _Heard(moved)
         self._failed: list[Outcome] = []
-        self._written: dict[str, list[str]] = {}
+        self._folders: dict[str, _Folder] = {}
 
     def run(self, items: Sequence[Upload]) -> list[Outcome]:
         try:
@@ -195,40 +207,46 @@ class _Batch:
             told = {outcome.key for outcome in self._failed}
             refusal = disk_error(error, self._top)
             return self._failed + [Outcome(item.key, refusal) for item in items if item.key not in told]
-        return self._failed + [Outcome(key, None) for keys in self._written.values() for key in keys]
+        return self._failed + [Outcome(key, None) for folder in self._folders.values() for key, _ in folder.files]
 
     def _write(self, items: Iterable[Upload], aside: str) -> None:
         masked = os.stat(aside).st_mode & _MODE != _MODE  # the umask takes from files what it took from this folder
-        for item in sorted(items, key=lambda item: item.key):
+        for number, item in enumerate(items):
+            staged = ""
             try:
-                folder = checked(item.key).rpartition("/")[0]
-                if folder not in self._written:
-                    self._make_folder(f"{aside}/{folder}" if folder else aside)
-                    self._written[folder] = []
-                _write_one(item, f"{aside}/{item.key}", self._heard)
+                folder = self._folder(checked(item.key).rpartition("/")[0], aside)
+                staged = f"{aside}/{item.key}" if folder.whole else f"{aside}/{number}"
+                _write_one(item, staged, self._heard)
                 if masked:
-                    os.chmod(f"{aside}/{item.key}", _MODE)
-            except Error as error:
-                with suppress(OSError, ValueError):
-                    os.unlink(f"{aside}/{item.key}")
-                self._failed.append(Outcome(item.key, error))
-            except FileNotFoundError as error:
-                self._failed.append(Outcome(item.key, disk_error(error, f"the source of {item.key}")))
+                    os.chmod(staged, _MODE)
+            except (Error, FileNotFoundError) as error:
+                with suppress(OSError):
+                    os.unlink(staged)
+                told = disk_error(error, f"the source of {item.key}") if isinstance(error, OSError) else error
+                self._failed.append(Outcome(item.key, told))
             else:
-                self._written[folder].append(item.key)
+                folder.files.append((item.key, staged))
+
+    def _folder(self, name: str, aside: str) -> _Folder:
+        """Gives where a folder's blobs are written: into one like it aside if there is none yet."""
+        if name not in self._folders:
+            whole = name.count("/") == _DEPTH and not os.path.isdir(f"{self._top}/{name}")
+            if whole:
+                self._make_folder(f"{aside}/{name}")
+            self._folders[name] = _Folder(whole, [])
+        return self._folders[name]
 
     def _publish(self, aside: str) -> None:
         """Renames folders that are new here as a whole, and the blobs of others one by one."""
-        upper = {folder[:at] for folder in self._written for at, letter in enumerate(folder) if letter == "/"} | {""}
-        for folder, keys in self._written.items():
-            if folder not in upper:
-                self._make_folder(os.path.dirname(f"{self._top}/{folder}"))
-                with suppress(OSError):
-                    os.rename(f"{aside}/{folder}", f"{self._top}/{folder}")
+        for name, folder in self._folders.items():
+            if folder.whole:
+                self._make_folder(os.path.dirname(f"{self._top}/{name}"))
+                with suppress(OSError):  # somebody else has made it meanwhile
+                    os.rename(f"{aside}/{name}", f"{self._top}/{name}")
                     continue
-            self._make_folder(f"{self._top}/{folder}" if folder else self._top)
-            for key in keys:
-                os.rename(f"{aside}/{key}", f"{self._top}/{key}")
+            self._make_folder(f"{self._top}/{name}" if name else self._top)
+            for key, staged in folder.files:
+                os.rename(staged, f"{self._top}/{key}")
 
     def _make_folder(self, folder: str) -> None:
         if os.path.isdir(folder):
