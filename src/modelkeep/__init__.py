@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from modelkeep._version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from modelkeep.configuration.change import Ledger
     from modelkeep.configuration.make import config as config
     from modelkeep.sdk import logging as logging
     from modelkeep.sdk.asgi import ASGI as ASGI
@@ -72,10 +73,24 @@ __all__ = [
 ]
 
 
+def _ledger(name: str) -> Ledger | None:
+    """Gives the ledger that tells a server of changes; None without one."""
+    import os
+
+    if not os.environ.get("MODELKEEP_URL"):
+        return None
+    from modelkeep.configuration.history import Memory
+    from modelkeep.sdk.configurations import Reported
+
+    return Reported(name, Memory())
+
+
 def __getattr__(name: str) -> object:
     room = _ROOMS.get(name)
     if room is None:
         raise AttributeError(f"module 'modelkeep' has no attribute {name!r}")
+    if name == "config":
+        import_module(room).Ledgers.default = staticmethod(_ledger)
     found = import_module(f"{room}.{name}") if name in _MODULES else getattr(import_module(room), name)
     globals()[name] = found
     return found

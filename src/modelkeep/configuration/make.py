@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, overload
 
 from modelkeep.core.errors import BadInput
 
@@ -17,6 +17,12 @@ if TYPE_CHECKING:
     from modelkeep.configuration.validate import Schema
 
 T = TypeVar("T")
+
+
+class Ledgers:
+    """Where a history is kept when the caller names no ledger; the door sets it, as rooms do not know each other."""
+
+    default: ClassVar[Callable[[str], Ledger | None] | None] = None
 
 
 @overload
@@ -31,6 +37,7 @@ def config(  # type: ignore[overload-overlap]  # a class is a schema, anything e
     secrets: Sequence[str] = (),
     ledger: Ledger | None = None,
     last_good: Path | str | None = None,
+    name: str = "",
 ) -> Config[T]: ...
 @overload
 def config(
@@ -42,6 +49,7 @@ def config(
     secrets: Sequence[str] = (),
     ledger: Ledger | None = None,
     last_good: Path | str | None = None,
+    name: str = "",
 ) -> Config[View]: ...
 def config(
     *given: object,
@@ -52,6 +60,7 @@ def config(
     secrets: Sequence[str] = (),
     ledger: Ledger | None = None,
     last_good: Path | str | None = None,
+    name: str = "",
 ) -> Config[Any]:
     """Gives the configuration that sources make together, typed by a schema.
 
@@ -66,6 +75,7 @@ def config(
         ledger: who keeps the history; the process itself when None.
         last_good: a folder for the last good copy of each live source, for starts while it is away; the copies are
             encrypted with MODELKEEP_SECRET_KEY, and none is kept without it.
+        name: what the server calls it, where changes are told to one; the schema's name when empty, else `config`.
 
     Raises:
         BadInput: the configuration is wrong; every complaint has its place.
@@ -101,4 +111,6 @@ def config(
         from modelkeep.configuration.lastgood import LastGood
 
         kept = LastGood.open(Path(last_good))
+    if ledger is None and Ledgers.default is not None:
+        ledger = Ledgers.default(name or (schema.kind.__name__ if schema is not None else "config"))
     return Config(sources, schema=schema, lists=lists, strict=strict, secrets=secrets, ledger=ledger, last_good=kept)

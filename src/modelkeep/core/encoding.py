@@ -118,6 +118,27 @@ class Reference(msgspec.Struct, omit_defaults=True):
     score: list[float | None] = []
 
 
+class Configurations(msgspec.Struct, omit_defaults=True):
+    """What became of the configurations of one process; see `core.layouts.CONFIGURATION`."""
+
+    service: str
+    host: str
+    process: str
+    ids: list[str]
+    at: list[int]
+    state: list[str]
+    hash: list[str]
+    previous: list[str]
+    name: list[str]
+    source: list[str]
+    author: list[str]
+    reason: list[str]
+    error: list[str]
+    differences: list[str]
+    tree: list[str]
+    marks: list[str]
+
+
 class Envelope(msgspec.Struct, omit_defaults=True):
     """One request.
 
@@ -139,6 +160,7 @@ class Envelope(msgspec.Struct, omit_defaults=True):
     events: list[Events] = []
     logs: list[Logs] = []
     samples: list[Samples] = []
+    configurations: list[Configurations] = []
     predictions: list[Predictions] = []
     dropped: dict[str, int] = {}
 

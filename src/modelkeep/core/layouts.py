@@ -85,6 +85,29 @@ RELEASE: Final[Layout] = (
 )
 """What runs: sent once per process, model and version. `code` is the commit; `deployer` the name of the token used."""
 
+CONFIGURATION: Final[Layout] = (
+    ("id", "string"),
+    ("at", "int64"),
+    ("state", "string"),
+    ("hash", "string"),
+    ("previous", "string"),
+    ("name", "string"),
+    ("source", "string"),
+    ("author", "string"),
+    ("reason", "string"),
+    ("error", "string"),
+    ("differences", "string"),
+    ("tree", "string"),
+    ("marks", "string"),
+    ("service", "string"),
+    ("host", "string"),
+    ("process", "string"),
+    ("deployer", "string"),
+)
+"""What became of a configuration in one process. `state` is applied, rejected, rolled back, unreachable or recovered;
+`hash` is that of what holds now. `differences` is a JSON array of `{key, before, after, mark}`, `tree` and `marks` are
+JSON objects, empty where nothing was applied; secrets are masked before they leave the process."""
+
 KINDS: Final[dict[str, Layout]] = {
     "prediction": PREDICTION,
     "reference": REFERENCE,
@@ -93,4 +116,5 @@ KINDS: Final[dict[str, Layout]] = {
     "log": LOG,
     "sample": SAMPLE,
     "release": RELEASE,
+    "configuration": CONFIGURATION,
 }

@@ -16,6 +16,7 @@ LOG: Final = 4
 SAMPLE: Final = 5
 REFERENCE: Final = 6
 FLUSH: Final = 7
+CONFIGURATION: Final = 8
 
 LARGE_ROWS: Final = 1_000
 """A table of more rows is sent by itself."""
@@ -31,6 +32,7 @@ Item = tuple[object, ...]
 - LOG at, level number, level name, logger, message, trace id, prediction id, attributes (dict)
 - SAMPLE labels (dict), at, value
 - REFERENCE model, version, `Rows`
+- CONFIGURATION at, state, hash, previous, name, source, author, reason, error, differences, tree, marks (JSON texts)
 - FLUSH a `threading.Event`, set when everything before it has been delivered
 """
 

@@ -15,6 +15,7 @@ from typing import Final
 
 from modelkeep.core.ids import Ids, token
 from modelkeep.sdk import probe
+from modelkeep.sdk.applied import applied
 from modelkeep.sdk.buffer import SAMPLE, Buffer
 from modelkeep.sdk.complaints import complain
 from modelkeep.sdk.connection import Connection
@@ -59,6 +60,7 @@ class Client:
         self.sender: Sender | None = self._sender(machine) if self.on else None
         if self.sender is not None:
             self.buffer.nudge = self.sender.nudge
+            self.buffer.items.extend(applied.latest())
             self.sender.start()
 
     @property
@@ -117,7 +119,7 @@ class Client:
         if not at_ns:
             return
         samples = [({"__name__": name}, value) for name, value in probe.read()]
-        for labels, value in (*samples, *self.meters.read()):
+        for labels, value in (*samples, *self.meters.read(), *applied.read()):
             self.buffer.put((SAMPLE, {**labels, **self._labels}, at_ns, value))
 
 

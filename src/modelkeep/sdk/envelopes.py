@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import itemgetter
 from typing import Final, cast
 
-from modelkeep.core.encoding import Envelope, Events, Facts, Logs, Predictions, Reference, Samples, Scalar
+from modelkeep.core.encoding import Configurations, Envelope, Events, Facts, Logs, Predictions, Reference, Samples, Scalar
 from modelkeep.core.ids import token
-from modelkeep.sdk.buffer import EVENT, FACT, LOG, PREDICTION, REFERENCE, SAMPLE, TABLE, Item, Rows, is_large
+from modelkeep.sdk.buffer import CONFIGURATION, EVENT, FACT, LOG, PREDICTION, REFERENCE, SAMPLE, TABLE, Item, Rows, is_large
 from modelkeep.sdk.privacy import Privacy
 from modelkeep.sdk.releases import Releases
 from modelkeep.sdk.tables import listed
@@ -56,12 +56,18 @@ class Envelopes:
         self.newest_ns = 0
 
     def build(self, items: Sequence[Item]) -> Iterator[Envelope]:
-        """Gives the items as envelopes, in order; the last item alone may be a large table or a reference."""
+        """Gives the items as envelopes, in order; the last item alone may be a large table or a reference.
+
+        A change of configuration begins a new envelope: predictions before it carry the release that held until then.
+        """
         *rest, last = items
         if not is_large(last):
             rest = list(items)
-        if rest and (envelope := self._mixed(rest)):
-            yield envelope
+        for run in _runs(rest):
+            if run[0][0] == CONFIGURATION:
+                self._releases.configured(cast("str", run[0][5]), cast("str", run[0][3]))
+            if envelope := self._mixed(run):
+                yield envelope
         if is_large(last):
             yield from self._guarded(self._reference(last) if last[0] == REFERENCE else self._table(last), last)
 
@@ -84,6 +90,7 @@ class Envelopes:
             EVENT: self._events,
             LOG: self._logs,
             SAMPLE: _samples,
+            CONFIGURATION: self._configurations,
             PREDICTION: self._predictions,
             TABLE: self._tables,
         }
@@ -239,6 +246,11 @@ class Envelopes:
             )
         ]
 
+    def _configurations(self, items: list[Item], envelope: Envelope) -> None:
+        columns = [list(values) for values in zip(*(item[1:] for item in items), strict=True)]
+        identity = (self._service, self._host, self._releases.process, [token() for _ in items])
+        envelope.configurations = [Configurations(*identity, *columns)]
+
     def _withhold(self, fields: dict[str, object]) -> dict[str, object]:
         if self._privacy.withheld.isdisjoint(fields):
             return fields
@@ -266,7 +278,7 @@ def rows(envelope: Envelope) -> int:
     """
     counts = [len(part.ids) for part in envelope.predictions] + [len(part.ids) for part in envelope.facts]
     counts += [len(part.at) for part in envelope.events] + [len(part.at) for part in envelope.logs]
-    counts += [len(part.at) for part in envelope.samples]
+    counts += [len(part.at) for part in envelope.samples] + [len(part.at) for part in envelope.configurations]
     counts += [max(map(len, (*part.features.values(), part.label)), default=0) for part in envelope.references]
     return sum(counts)
 
@@ -307,6 +319,14 @@ def _samples(items: list[Item], envelope: Envelope) -> None:
         sent.at.append(cast("int", at))
         sent.value.append(cast("float", value))
     envelope.samples = [sent]
+
+
+def _runs(items: list[Item]) -> Iterator[list[Item]]:
+    """Parts items so that each change of configuration stands first in its part."""
+    starts = [place for place, item in enumerate(items) if item[0] == CONFIGURATION]
+    for start, end in zip([0, *starts], [*starts, len(items)], strict=True):
+        if items[start:end]:
+            yield items[start:end]
 
 
 def _score(sent: Predictions, score: Sequence[object]) -> None:

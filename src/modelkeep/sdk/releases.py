@@ -1,4 +1,4 @@
-"""What runs in this process: told to the server once per model and version."""
+"""What runs in this process: told to the server once per model, version and configuration."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from modelkeep.sdk.settings import Settings, host
 
 _MD5: Final = re.compile(r"\bmd5:\s*([0-9a-f]{32}(?:\.dir)?)\b")
 _SHORT: Final = 12
+_MOST: Final = 1000
+"""Releases that are remembered; a configuration that changes without end makes more."""
 
 
 class Releases:
@@ -31,7 +33,9 @@ class Releases:
         self._process = process
         self._folder = folder
         self._code: Code | None = None
-        self._made: dict[tuple[str, str], Release] = {}
+        self._made: dict[tuple[str, str, str], Release] = {}
+        self._configurations: dict[str, str] = {}
+        self._content = ""
         self._waiting: dict[str, Release] = {}
 
     def version(self, named: str | None) -> str:
@@ -39,13 +43,31 @@ class Releases:
         return named or self._settings.model_version or self.code().commit[:_SHORT] or "unversioned"
 
     def of(self, model: str, version: str, at_ns: int) -> str:
-        """Gives the id of the release of a model and version, and has it announced if it is new."""
-        made = self._made.get((model, version))
+        """Gives the id of the release of a model and version as configured now, and has it announced if it is new."""
+        made = self._made.get((model, version, self._content))
         if made is None:
             made = self._make(model, version, at_ns)
-            self._made[model, version] = made
+            self._made[model, version, self._content] = made
             self._waiting[made.id] = made
+            if len(self._made) > _MOST:
+                del self._made[next(iter(self._made))]
         return made.id
+
+    @property
+    def process(self) -> str:
+        """The name of this process."""
+        return self._process
+
+    def configured(self, name: str, content: str) -> None:
+        """Takes the hash of a configuration that holds from now on: predictions that follow have another release.
+
+        Args:
+            name: of the configuration; a process may have several.
+            content: its content hash; empty changes nothing.
+        """
+        if content and self._configurations.get(name) != content:
+            self._configurations[name] = content
+            self._content = "+".join(self._configurations.values())
 
     def announce(self) -> list[Release]:
         """Gives the releases that the server has not been told of, and considers them told."""
@@ -65,7 +87,7 @@ class Releases:
 
     def _make(self, model: str, version: str, at_ns: int) -> Release:
         code = self.code()
-        name = "\0".join((self._process, model, version))
+        name = "\0".join((self._process, model, version, *([self._content] if self._content else [])))
         return Release(
             id=blake2b(name.encode("utf-8", "backslashreplace"), digest_size=16).hexdigest(),
             at=at_ns,
@@ -75,7 +97,7 @@ class Releases:
             dirty=code.dirty,
             author=code.author,
             data_version=data_version(self._settings.data_version),
-            config_version=self._settings.config_version,
+            config_version=self._settings.config_version or self._content,
             host=host(),
             process=self._process,
         )

@@ -43,14 +43,15 @@ class Bounds:
         """Gives the latest allowed time.
 
         With the clock of events predictions move the clock, so only the wall bounds them; facts count from the day
-        after their own time whatever the clock says, so neither does the clock bound them. What else comes in one
+        after their own time whatever the clock says, so neither does the clock bound them; releases and configurations are of the
+        wall's time. What else comes in one
         body is judged against its newest prediction. Before the first prediction there is only the wall.
 
         Args:
             kind: of the record.
             newest_ns: the newest prediction in the same body; 0 for none.
         """
-        if self.watermark_ns is None or kind in {"prediction", "fact", "release"}:
+        if self.watermark_ns is None or kind in {"prediction", "fact", "release", "configuration"}:
             return self.wall_ns + AHEAD_NS
         now = max(self.watermark_ns, newest_ns)
         return (now or self.wall_ns) + AHEAD_NS

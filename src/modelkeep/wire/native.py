@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import ClassVar, Final
@@ -15,7 +16,7 @@ import pyarrow.compute as pc
 from modelkeep.core import encoding
 from modelkeep.core.encoding import FORM, Envelope, Scalar
 from modelkeep.core.errors import BadInput
-from modelkeep.core.layouts import FEATURE, LOG, RELEASE, SCORES
+from modelkeep.core.layouts import CONFIGURATION, FEATURE, LOG, RELEASE, SCORES
 from modelkeep.core.series import canonical, labels
 from modelkeep.core.shapes import Part
 from modelkeep.wire import limits, objects
@@ -23,6 +24,9 @@ from modelkeep.wire.columns import Column, batch, column, even, scalars, times
 from modelkeep.wire.form import Decoded, HttpForm, Sent
 
 FACT_KINDS: Final = frozenset({"label", "feedback", "engagement"})
+CONFIGURATION_STATES: Final = frozenset({"applied", "rejected", "rolled back", "unreachable", "recovered"})
+_HASH: Final = re.compile(r"[0-9a-f]{64}\Z")
+_WHOLE: Final = limits.Limits(depth=110, keys=100_000)
 _NEWER: Final = "Upgrade the server, or send with an older modelkeep."
 
 
@@ -60,6 +64,7 @@ def parts(data: bytes, *, sender: str = "") -> Decoded:
     found += [events(item) for item in envelope.events]
     found += [logs(item) for item in envelope.logs]
     found += [samples(item) for item in envelope.samples]
+    found += [configurations(item, sender) for item in envelope.configurations]
     counts: Counter[str] = Counter()
     for part in found:
         counts[part.kind] += part.batch.num_rows
@@ -324,6 +329,32 @@ def samples(item: encoding.Samples) -> Part:
         "value": column(item.value, "double", "samples: value"),
     }
     return batch("sample", columns)
+
+
+def configurations(item: encoding.Configurations, deployer: str = "") -> Part:
+    """Gives the batch of what became of one process's configurations.
+
+    Raises:
+        BadInput: lengths or types are wrong, an unknown state, a hash that is none, or texts that are not JSON.
+    """
+    given = [name for name, _ in CONFIGURATION if name not in {"id", "service", "host", "process", "deployer"}]
+    rows = _rows({"ids": len(item.ids)} | {name: len(getattr(item, name)) for name in given}, "configurations")
+    limits.ids(item.ids, "configurations")
+    _choices(item.state, CONFIGURATION_STATES, "configurations: state")
+    for content in (*item.hash, *item.previous):
+        if content and not _HASH.fullmatch(content):
+            raise BadInput(f"configurations: hash {limits.show(content)}, expected 64 hex digits")
+    for values, what in ((item.name, "name"), ([item.service], "service"), ([item.host], "host")):
+        limits.names((value or "-" for value in values), f"configurations: {what}", most=rows + 1)
+    objects.texts(item.tree, "configurations: tree", limits=_WHOLE)
+    objects.texts(item.marks, "configurations: marks", limits=_WHOLE)
+    objects.texts([f'{{"":{text}}}' for text in item.differences], "configurations: differences", limits=_WHOLE)
+    fixed = {"service": item.service, "host": item.host, "process": item.process, "deployer": deployer}
+    found: dict[str, Sequence[object]] = {name: [value] * rows for name, value in fixed.items()}
+    found |= {"id": item.ids} | {name: getattr(item, name) for name in given}
+    columns = {name: column(found[name], kind, f"configurations: {name}") for name, kind in CONFIGURATION}
+    columns["at"] = times(item.at, "configurations: at")
+    return batch("configuration", columns)
 
 
 class Native:
