@@ -27,6 +27,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 SHAPES = {"small": (20_000, 4096), "many": (200_000, 1024), "large": (1, 2 << 30)}
+ATTIC: list[Path] = []
 VERBS = (
     "add first",
     "add no-op",
@@ -125,7 +126,8 @@ def change(folder: Path, files: int) -> None:
 
 def prepared(tool: Tool, files: int, size: int, mode: str) -> None:
     """A git repository with the data in it and a remote beside it."""
-    shutil.rmtree(tool.folder, ignore_errors=True)
+    for old in (tool.folder, tool.folder.parent / f"{tool.name}-remote"):
+        gone(old)
     fill(tool.folder / "data", files, size)
     for words in (["init", "-q"], ["config", "user.email", "bench@example.org"], ["config", "user.name", "bench"]):
         subprocess.run(["git", *words], cwd=tool.folder, check=True)
@@ -140,7 +142,11 @@ def prepared(tool: Tool, files: int, size: int, mode: str) -> None:
 
 
 def gone(path: Path) -> None:
-    subprocess.run(["rm", "-rf", str(path)], check=True)
+    """Takes a tree out of the way; it is deleted when nothing is measured any more, for ext4 pays for deletions later."""
+    if path.exists():
+        attic = ATTIC[0]
+        attic.mkdir(parents=True, exist_ok=True)
+        path.rename(attic / f"{len(list(attic.iterdir()))}")
 
 
 def verbs(tool: Tool, files: int) -> dict[str, tuple[Callable[[], None], Callable[[], list[Cost]]]]:
@@ -211,7 +217,6 @@ def limits(folder: Path, files: int, size: int) -> str:
         hashlib.md5(block, usedforsecurity=False).digest()
     hashing = time.perf_counter() - began
     place = folder / "limit"
-    gone(place)
     place.mkdir(parents=True)
     began = time.perf_counter()
     for number in range(files):
@@ -265,8 +270,9 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=ROOT / "build" / "bench" / "data")
     given = parser.parse_args()
     folder = given.folder.resolve()
-    gone(folder)
+    shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
+    ATTIC.append(folder / "attic")
     peer = ROOT / "build" / "peers" / "dvc" / "bin" / "dvc"
     if not peer.exists():
         sys.exit("DVC is missing: python3 scripts/dev.py services")
@@ -284,7 +290,9 @@ def main() -> None:
     for shape in given.shapes:
         for mode in given.modes:
             compare(shape, mode, given.repeat, folder, tools)
-    gone(folder)
+            if shape == "large":
+                shutil.rmtree(ATTIC[0], ignore_errors=True)
+    shutil.rmtree(folder)
 
 
 if __name__ == "__main__":
