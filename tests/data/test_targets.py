@@ -85,6 +85,7 @@ def test_ignored_folders_other_repositories_and_links_are_not_entered(root: Path
     (root / "inner/.dvc").mkdir()
     (root / "loop").symlink_to(root)
     (root / ".dvcignore").write_text("skipped\n", encoding="utf-8")
+    grow(root / "code", {".dvcignore": b"old\n", "old/z.dvc": (root / "a.csv.dvc").read_bytes()})
     assert sorted(names(tracked(Repository(root)), root)) == sorted(TARGETS)
 
 

@@ -99,7 +99,7 @@ def checkout(
 
     Everything is planned and checked before the first file is touched; then new files come first and old ones go last,
     so a cut at any moment leaves no less than there was. An output whose objects are not all in the cache stays as it
-    is, and the others are done.
+    is; one that is not here at all comes without them.
 
     Args:
         repo: the repository.
@@ -107,7 +107,7 @@ def checkout(
         force: overwrite local changes that are nowhere else.
         relink: make all files anew, as `cache.type` says.
         recursive: all that is tracked below a folder.
-        allow_missing: of folders that are not whole in the cache, bring what is there.
+        allow_missing: of folders that are here and not whole in the cache, bring what there is, and do not complain.
         strict: raise for what is missing or corrupt; otherwise the result names it.
         progress: hears of bytes.
 
@@ -151,13 +151,11 @@ def settle(result: CheckedOut, *, allow_missing: bool = False) -> None:
     """
     if result.corrupt:
         raise Corrupt(
-            f"{_named(result.corrupt)}: corrupt in the cache, now in quarantine; what needs them stayed as it was",
+            f"{_named(result.corrupt)}: corrupt in the cache, now in quarantine; all else is done",
             hint="modelkeep pull",
         )
     if result.missing and not allow_missing:
-        raise Missing(
-            f"{_named(result.missing)}: not in the cache; what needs them stayed as it was", hint="modelkeep pull"
-        )
+        raise Missing(f"{_named(result.missing)}: not in the cache; all else is done", hint="modelkeep pull")
 
 
 def _named(names: Sequence[str]) -> str:
@@ -205,7 +203,7 @@ def _go_on(
     tally.missing += [f"{prefix}/{path}" if path else prefix for path in missing]
     if not bad and not missing:
         return True
-    if not partly or not made.is_dir or made.fault:
+    if not made.is_dir or made.fault or not (partly or made.shot is None):
         return False
     made.leave_out({*bad, *missing})
     return True

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from modelkeep.core.errors import Conflict, Missing
 from modelkeep.data.repository import disk_errors
+
+if TYPE_CHECKING:
+    from modelkeep.code.repository import Git
 
 _NO_GIT: Final = "[core]\n    no_scm = True\n"
 _GIT_IGNORE: Final = "/config.local\n/tmp\n/cache\n"
@@ -49,16 +52,15 @@ def initialise(folder: Path | str, *, git: bool | None = None, hooks: bool = Fal
         Denied: nothing can be written there.
     """
     root = Path(folder).absolute()
-    from modelkeep.code.repository import Git
-
-    tree = Git.find(root) if git is not False else None
+    tree = _git(root) if git is not False else None
     if tree is None and (git or hooks):
         raise Missing(f"{root}: not in a git work tree", hint="git init, or leave out --hooks")
+    marked = git is not False and any((one / ".git").exists() for one in (root, *root.parents))
     created = not (root / ".dvc").is_dir()
     if created:
         if tree is not None and tree.ignored([(root / ".dvc" / "config").relative_to(tree.root).as_posix()]):
             raise Conflict(f"{root / '.dvc'}: git ignores it", hint="Add the line !.dvc to .gitignore.")
-        files = _write(root, with_git=tree is not None)
+        files = _write(root, with_git=marked)
         if tree is not None:
             tree.stage(files)
     installed: tuple[str, ...] = ()
@@ -67,6 +69,16 @@ def initialise(folder: Path | str, *, git: bool | None = None, hooks: bool = Fal
 
         installed = install(tree, root)
     return Initialised(root=str(root), created=created, git=tree is not None, hooks=installed)
+
+
+def _git(root: Path) -> Git | None:
+    """Gives the git repository around a folder; one that git itself does not take for one counts as none."""
+    from modelkeep.code.repository import Git
+
+    try:
+        return Git.find(root)
+    except Missing:
+        return None
 
 
 def _write(root: Path, *, with_git: bool) -> list[Path]:
