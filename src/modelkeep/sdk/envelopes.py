@@ -7,9 +7,31 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import itemgetter
 from typing import Final, cast
 
-from modelkeep.core.encoding import Configurations, Envelope, Events, Facts, Logs, Predictions, Reference, Samples, Scalar
+from modelkeep.core.encoding import (
+    Configurations,
+    Envelope,
+    Events,
+    Facts,
+    Logs,
+    Predictions,
+    Reference,
+    Samples,
+    Scalar,
+)
 from modelkeep.core.ids import token
-from modelkeep.sdk.buffer import CONFIGURATION, EVENT, FACT, LOG, PREDICTION, REFERENCE, SAMPLE, TABLE, Item, Rows, is_large
+from modelkeep.sdk.buffer import (
+    CONFIGURATION,
+    EVENT,
+    FACT,
+    LOG,
+    PREDICTION,
+    REFERENCE,
+    SAMPLE,
+    TABLE,
+    Item,
+    Rows,
+    is_large,
+)
 from modelkeep.sdk.privacy import Privacy
 from modelkeep.sdk.releases import Releases
 from modelkeep.sdk.tables import listed

@@ -1,4 +1,7 @@
-"""The tables of what is decided: releases, tokens, alerts and their history. Times are `int` ns since 1970, UTC."""
+"""The tables of what is decided: releases, tokens, alerts, configurations and their history.
+
+Times are `int` ns since 1970, UTC.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
-REVISION: Final = "0001"
+REVISION: Final = "0002"
 """The newest migration in `store/migrations/versions`; a store at an unknown one was written by a newer modelkeep."""
 
 metadata: Final = sa.MetaData()
@@ -130,3 +133,72 @@ rule_progress: Final = sa.Table(
     sa.Column("group", sa.Text, primary_key=True),
     sa.Column("evaluated_ns", sa.BigInteger, nullable=False),
 )
+
+configuration: Final = sa.Table(
+    "configuration",
+    metadata,
+    sa.Column("hash", sa.Text, primary_key=True),
+    sa.Column("first_ns", sa.BigInteger, nullable=False),
+    sa.Column("tree", sa.Text, nullable=False),
+)
+"""Each applied configuration once, by its content hash; `tree` is a JSON object, secrets are masked."""
+
+configuration_marks: Final = sa.Table(
+    "configuration_marks",
+    metadata,
+    sa.Column("digest", sa.Text, primary_key=True),
+    sa.Column("marks", sa.Text, nullable=False),
+)
+"""Where the keys were written: a JSON object, kept once however many processes tell the same."""
+
+configuration_change: Final = sa.Table(
+    "configuration_change",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("at", sa.BigInteger, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("hash", sa.Text, nullable=False),
+    sa.Column("previous", sa.Text, nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("author", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("error", sa.Text, nullable=False),
+    sa.Column("differences", sa.Text, nullable=False),
+    sa.Column("marks", sa.Text, nullable=False),
+    sa.Column("service", sa.Text, nullable=False),
+    sa.Column("host", sa.Text, nullable=False),
+    sa.Column("process", sa.Text, nullable=False),
+    sa.Column("deployer", sa.Text, nullable=False),
+    sa.Column("seq", sa.BigInteger, nullable=False),
+    sa.Index("configuration_change_by_time", "at"),
+    sa.Index("configuration_change_by_process", "process", "name", "at"),
+    sa.Index("configuration_change_by_hash", "hash"),
+)
+"""Columns as in `core.layouts.CONFIGURATION`; `marks` is the digest of a row of `configuration_marks`."""
+
+pair: Final = sa.Table(
+    "pair",
+    metadata,
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("value", sa.LargeBinary, nullable=False),
+    sa.Column("flags", sa.Text, nullable=False),
+    sa.Column("created", sa.BigInteger, nullable=False),
+    sa.Column("modified", sa.BigInteger, nullable=False),
+)
+"""The key-value store as it stands; `created` and `modified` are writes. `flags` are 64 bits without sign, as text."""
+
+pair_write: Final = sa.Table(
+    "pair_write",
+    metadata,
+    sa.Column("seq", _Number, primary_key=True, autoincrement=True),
+    sa.Column("at_ns", sa.BigInteger, nullable=False),
+    sa.Column("key", sa.Text, nullable=False),
+    sa.Column("value", sa.LargeBinary),
+    sa.Column("flags", sa.Text, nullable=False),
+    sa.Column("author", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Index("pair_write_by_key", "key", "seq"),
+    sqlite_autoincrement=True,
+)
+"""Every write of the key-value store; a value of null is a removal. `seq` is Consul's index."""
