@@ -158,7 +158,7 @@ REMOTES = {"local": local, "s3": s3, "webdav": webdav}
 NEEDS_S3 = pytest.mark.needs("moto_server")
 CI = [
     ("local", "push", 2),
-    ("local", "pull", 2),
+    ("local", "pull", 1),
     ("local", "add", 1),
     ("local", "checkout", 1),
     ("local", "gc", 1),

@@ -222,6 +222,10 @@ def test_a_cache_that_others_may_use_needs_their_names(here: Ground, tmp_path: P
     gc(here.repo, grace_s=0, dry_run=False)  # remembered
     gc(other.repo, grace_s=0, dry_run=False)  # in both directions
     assert here.objects(shared).keys() == {oid(0), oid(1), oid(2), theirs}
+    other.root.rename(tmp_path / "away")  # a disk that is not mounted now, for example
+    with pytest.raises(Conflict, match="is not there now"):
+        gc(here.repo, grace_s=0, dry_run=False)
+    assert theirs in here.objects(shared)
 
 
 def test_data_that_is_tracked_is_not_taken_for_metafiles(here: Ground) -> None:

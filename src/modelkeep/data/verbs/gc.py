@@ -154,7 +154,13 @@ def _others(repo: Repository, projects: Sequence[str | Path], dry_run: bool) -> 
 
     cache = repo.blobs.folder
     file = cache / "modelkeep" / "projects"
-    known = [line for line in _lines(file) if Path(line).is_dir()]
+    known = _lines(file)
+    for root in known:
+        if not Path(root, ".dvc").is_dir():
+            raise Conflict(
+                f"{root} uses this cache too, and is not there now, so nobody knows what it needs; nothing was deleted",
+                hint=f"Bring it back; if it is gone for good, take its line out of {file}",
+            )
     named = [str(Repository.find(path).root) for path in projects]
     if not named and not known and not cache.resolve().is_relative_to(repo.root.resolve()):
         raise Conflict(
