@@ -11,7 +11,9 @@ import pytest
 from modelkeep.core.errors import BadInput, Conflict, Corrupt, Missing
 from modelkeep.data import manifest
 from modelkeep.data.repository import Repository
+from modelkeep.data.verbs.add import add
 from modelkeep.data.verbs.get import get
+from modelkeep.data.verbs.push import push
 from tests.data.registries import FIRST, PLAIN, forget, registry, save
 from tests.data.workspaces import grow, held, repository, run_dvc, run_git
 
@@ -169,6 +171,18 @@ def test_the_remote_is_that_of_the_revision(source: Repository, tmp_path: Path) 
     grow(source.root, {".dvc/config.local": local.encode()})
     get(str(source.root), "data", rev="v3", out="y")
     assert Path("y/a").read_bytes() == b"a2\n"
+
+
+def test_what_is_kept_as_chunks(source: Repository) -> None:
+    big = os.urandom(400_000)
+    grow(source.root, {"big.bin": big})
+    add(source, [source.root / "big.bin"], chunked=True)
+    save(source.root, "v3")
+    push(source)
+    forget(source)
+    (source.root / "big.bin").unlink()
+    get(f"file://{source.root}", "big.bin")
+    assert Path("big.bin").read_bytes() == big
 
 
 @pytest.mark.needs("dvc")

@@ -102,7 +102,7 @@ def test_what_is_not_there(source: Repository, tmp_path: Path) -> None:
 
 @pytest.mark.needs("dvc")
 def test_dvc_says_the_same(source: Repository) -> None:
-    asked = (["."], [".", "-R", "--rev", "v1"], [".", "data", "--rev", "v2"], [".", "--rev", "v1"], [".", "--dvc-only"])
+    asked = (["."], [".", "-R", "--rev", "v1"], [".", "--rev", "v2"])
     for words in asked:
         theirs: Json = json.loads(run_dvc(source, "list", "--json", *words))
         options = {"rev": words[words.index("--rev") + 1] if "--rev" in words else ""}

@@ -78,7 +78,6 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """Gives the environment in which git runs: no prompts, English messages, no repository inherited from a hook."""
     found = {name: value for name, value in os.environ.items() if name not in _PLACES}
     found.setdefault("GIT_ALLOW_PROTOCOL", PROTOCOLS)
-    found.setdefault("GIT_SSH_COMMAND", "ssh -o BatchMode=yes")
     found |= {"GIT_TERMINAL_PROMPT": "0", "GIT_LITERAL_PATHSPECS": "1", "LC_ALL": "C", "LANGUAGE": ""}
     found |= {"GIT_OPTIONAL_LOCKS": "0", "GIT_ADVICE": "0"}
     return found | dict(extra or {})

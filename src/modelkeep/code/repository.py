@@ -9,13 +9,12 @@ from threading import Lock
 from typing import IO, TYPE_CHECKING, Final, NamedTuple, Self
 
 from modelkeep.code.command import attempt, environment, explained, run
-from modelkeep.core.errors import BadInput, Conflict, Corrupt, Missing, Unreachable
+from modelkeep.core.errors import BadInput, Conflict, Corrupt, Missing
 
 if TYPE_CHECKING:
     from subprocess import Popen
 
 SYMLINK: Final = "120000"
-SUBMODULE: Final = "160000"
 EXECUTABLE: Final = "100755"
 _NEAR: Final = 3
 
@@ -74,7 +73,7 @@ class Git:
         self.root: Final = start if self.bare else Path(lines[2].removesuffix("\n"))
         self._batch: Popen[bytes] | None = None
         self._lock: Final = Lock()
-        self._commits: Final[dict[str, str]] = {}
+        self._commits: Final[set[str]] = set()
         self._fetched: Final[set[str]] = set()
         self._partial: bool | None = None
 
@@ -121,16 +120,16 @@ class Git:
         Raises:
             Missing: there is no such commit; near names are in the hint.
         """
-        if rev not in self._commits:
-            if not rev or "\0" in rev or "\n" in rev:
-                raise BadInput(f"{rev!r} is no revision", hint="Name a branch, a tag or a commit.")
-            code, out, complaint = self._attempt(
-                "rev-parse", "--verify", "--quiet", "--end-of-options", rev + "^{commit}"
-            )
-            if code:
-                raise self._unknown(rev, complaint)
-            self._commits[rev] = out.decode().strip()
-        return self._commits[rev]
+        if rev in self._commits:
+            return rev
+        if not rev or "\0" in rev or "\n" in rev:
+            raise BadInput(f"{rev!r} is no revision", hint="Name a branch, a tag or a commit.")
+        code, out, complaint = self._attempt("rev-parse", "--verify", "--quiet", "--end-of-options", rev + "^{commit}")
+        if code:
+            raise self._unknown(rev, complaint)
+        commit = out.decode().strip()
+        self._commits.add(commit)
+        return commit
 
     def has_commits(self) -> bool:
         """Says whether HEAD is a commit; False on a branch without one."""
@@ -333,19 +332,16 @@ class Git:
         raise BadInput(f"{path}: outside of {self.root}", hint="Name a file of this repository.")
 
     def _object(self, name: str) -> tuple[str, bytes] | None:
+        """Kind and bytes of an object; None when there is none. A process that died is started once more."""
         with self._lock:
-            for again in (True, False):
+            asked = self._asked(name)
+            if asked is None:
+                self._end()
                 asked = self._asked(name)
-                if asked is not None:
-                    return asked or None
+            if asked is None:
                 complaint = self._end()
-                if not again:
-                    raise (
-                        explained(complaint, self.root)
-                        if complaint
-                        else Corrupt(f"{self.root}: git cannot read {name}")
-                    )
-        raise Unreachable(f"{self.root}: git gives no answer")
+                raise explained(complaint, self.root) if complaint else Corrupt(f"{self.root}: git cannot read {name}")
+            return asked or None
 
     def _asked(self, name: str) -> tuple[str, bytes] | tuple[()] | None:
         """Kind and bytes of an object; empty when there is none; None when the process died."""

@@ -204,7 +204,9 @@ class _AtCommit:
     def _folders(self) -> dict[str, dict[str, Plain]]:
         found: dict[str, dict[str, Plain]] = {"": {}}
         cut = len(self._base) + 1 if self._base else 0
-        for file in self._git.files(self._commit, folder=self._base):
+        files = self._git.files(self._commit, folder=self._base)
+        self._git.prefetch(file.blob for file in files if file.mode == SYMLINK)
+        for file in files:
             path = file.path[cut:]
             if not _HIDDEN.isdisjoint(path.split("/")):
                 continue

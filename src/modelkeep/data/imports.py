@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -125,11 +125,15 @@ def taken(repo: Repository, foreign: Foreign, supply: Supply, gathered: Gathered
     if foreign.git is not None:
         foreign.git.prefetch(piece.blob for piece in gathered.pieces if piece.blob)
     entries = [(piece.path, _object(repo, foreign, piece)) for piece in gathered.pieces]
+    sizes = {one.out.oid: one.out.size for one, _ in gathered.outs}
     if not gathered.is_dir:
         oid = entries[0][1]
-        return Out(path=name, oid=oid, size=blobs.path(oid).stat().st_size), Side()
+        return Out(path=name, oid=oid, size=_size(repo, oid, sizes)), Side()
     data = manifest.encode(entries)
-    out = Out(path=name, oid=blobs.put(data, suffix=".dir"), size=_size(repo, gathered, entries), nfiles=len(entries))
+    oid = blobs.put(data, suffix=".dir")
+    if sizes.get(oid) is None:
+        sizes[oid] = sum(_size(repo, each, sizes) for _, each in entries)
+    out = Out(path=name, oid=oid, size=sizes[oid], nfiles=len(entries))
     told = gathered.side
     runs = tuple(sorted(piece.path for piece in gathered.pieces if piece.executable and piece.path))
     return out, replace(told, executable=runs, chunked=False, other=())
@@ -147,12 +151,11 @@ def _object(repo: Repository, foreign: Foreign, piece: Piece) -> str:
     return repo.blobs.put(foreign.git.blob(piece.blob))
 
 
-def _size(repo: Repository, gathered: Gathered, entries: Sequence[tuple[str, str]]) -> int:
-    whole = gathered.whole
-    if whole is not None and whole.out.size is not None:
-        return whole.out.size
-    sizes = {oid: repo.blobs.path(oid).stat().st_size for _, oid in entries}
-    return sum(sizes[oid] for _, oid in entries)
+def _size(repo: Repository, oid: str, known: dict[str, int | None]) -> int:
+    size = known.get(oid)
+    if size is None:
+        size = known[oid] = repo.blobs.path(oid).stat().st_size
+    return size
 
 
 def refetch(repo: Repository, metafiles: Iterable[Path], *, progress: Progress = SILENT) -> set[str]:

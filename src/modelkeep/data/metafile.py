@@ -268,6 +268,10 @@ def _apply(old: dict[str, Json], wanted: dict[str, Json], part: str = "") -> Non
         now = old.get(key)
         if isinstance(value, list) and key in _OURS:
             old[key] = _items(now if isinstance(now, list) else None, value, key)
+        elif isinstance(value, dict) and isinstance(now, dict):
+            for name in [name for name in now if name not in value]:
+                del now[name]
+            now.update({name: item for name, item in value.items() if now.get(name) != item})
         elif key not in old or now != value or isinstance(value, bool) != isinstance(now, bool):
             old[key] = value
     for key in _OURS[part]:

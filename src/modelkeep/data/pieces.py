@@ -64,13 +64,6 @@ class Gathered:
     side: Side = field(default_factory=Side)
     empty: list[str] = field(default_factory=list)
 
-    @property
-    def whole(self) -> TrackedAt | None:
-        """The output that it is, when it is one as it stands."""
-        if len(self.outs) == 1 and not self.outs[0][1] and self.outs[0][0].path == self.path:
-            return self.outs[0][0] if all(piece.oid for piece in self.pieces) else None
-        return None
-
 
 def gather(foreign: Foreign, supply: Supply, path: str) -> Gathered:
     """Gives what a path of a repository stands for; symbolic links stand for what they lead to.

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 @click.option("--rev", default="", help="A branch, tag or commit [default: HEAD].")
 @click.option("--remote", default="", help="The remote there that holds its data [default: its own default].")
 @click.option("-f", "--force", is_flag=True, help="Take the place of what is there; an import is brought up to date.")
-@click.option("--no-download", is_flag=True, help="Only write the .dvc file; `modelkeep pull` fetches the data.")
+@click.option(
+    "--no-download", is_flag=True, help="Only write the .dvc file; the same with --force fetches the data later."
+)
 @json_option
 def import_(
     url: str, path: str, out: str, rev: str, remote: str, force: bool, no_download: bool, as_json: bool

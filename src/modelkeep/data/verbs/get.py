@@ -185,12 +185,12 @@ def _make_links(target: Path, gathered: Gathered) -> None:
 
 
 def _aside(part: Path) -> Repository:
-    """A repository of our own beside the target, whose cache takes what is fetched."""
-    from modelkeep.store.blobs.objects import Blobs
+    """A repository of our own beside the target, whose cache takes what is fetched; nobody's settings count there."""
+    from modelkeep.data.config import Config
 
     part.parent.mkdir(parents=True, exist_ok=True)
     repo = Repository(part)
-    repo.__dict__["blobs"] = Blobs(part / "cache", link_types=("copy",))
+    repo.config = Config(part, {})
     return repo
 
 
