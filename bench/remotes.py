@@ -256,9 +256,12 @@ def drawn(folder: Path, count: int, size: int) -> Path:
     place = folder / f"remotes-{count}-{size}"
     if not place.exists():
         place.mkdir(parents=True)
-        for _ in range(count):
-            data = os.urandom(min(size, 1 << 20)) * max(1, size >> 20)
-            (place / hashlib.md5(data).hexdigest()).write_bytes(data)
+        for number in range(count):
+            name = hashlib.md5(b"%d" % number).hexdigest()
+            piece = os.urandom(min(size, 1 << 20))
+            with (place / name).open("wb") as file:  # by pieces: a child's peak begins with its parent's
+                for _ in range(max(1, size >> 20)):
+                    file.write(piece)
     return place
 
 
