@@ -411,6 +411,7 @@ def test_pipeline_outs_and_files_of_dvc_2(repo: Repository) -> None:
     assert "up to date" in run_dvc(repo, "status")
 
 
+@pytest.mark.slow
 @pytest.mark.needs("dvc")
 def test_dvc_and_we_check_out_each_others_versions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     repo = repository(tmp_path / "r", git=True)

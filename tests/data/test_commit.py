@@ -67,6 +67,7 @@ def test_a_commit_writes_what_dvc_writes(repo: Repository) -> None:
     assert objects(repo) == objects(Repository(other))
 
 
+@pytest.mark.slow
 @pytest.mark.needs("dvc")
 def test_a_pipeline_is_recorded_by_dvc_only(repo: Repository) -> None:
     run_dvc(repo, "stage", "add", "-q", "-n", "make", "-o", "made", "echo 1 > made")

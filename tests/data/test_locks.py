@@ -65,7 +65,7 @@ def free(folder: Path, *paths: str) -> bool:
 
     thread = threading.Thread(target=take, daemon=True)
     thread.start()
-    return done.wait(0.4)
+    return done.wait(0.3)
 
 
 @given(st.lists(PATHS, min_size=1, max_size=5))
@@ -109,7 +109,7 @@ def test_who_wants_the_same_or_what_lies_in_it_waits_until_the_holder_is_killed(
 
         thread = threading.Thread(target=take)
         thread.start()
-        assert not got.wait(0.3)
+        assert not got.wait(0.15)
         process.send_signal(signal.SIGKILL)
         assert got.wait(10)
         thread.join()

@@ -87,6 +87,7 @@ def test_linked_data_becomes_files_of_its_own(tmp_path: Path, monkeypatch: pytes
     assert repo.blobs.read("0cc175b9c0f1b6a831c399e269772661") == b"a"
 
 
+@pytest.mark.slow
 @pytest.mark.needs("dvc")
 def test_what_is_left_is_what_dvc_leaves(repo: Repository) -> None:
     other = repo.root.parent / "twin"

@@ -117,6 +117,7 @@ def test_conflict_markers_name_file_and_line(root: Path) -> None:
         tracked(Repository(root))
 
 
+@pytest.mark.slow
 @pytest.mark.needs("dvc")
 def test_a_real_pipeline_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     repo = repository(tmp_path / "r")
