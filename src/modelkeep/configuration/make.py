@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, overload
 
-from modelkeep.core.errors import BadInput
+from modelkeep.core.errors import BadInput, Error
 
 if TYPE_CHECKING:
     from modelkeep.configuration.change import Ledger
@@ -88,6 +89,7 @@ def config(
     (('an object', 5), ('cli db.pool=9', 9))
     """
     try:
+        from modelkeep.configuration.change import Change
         from modelkeep.configuration.config import Config
         from modelkeep.configuration.source import open_sources
         from modelkeep.configuration.validate import Schema
@@ -113,4 +115,10 @@ def config(
         kept = LastGood.open(Path(last_good))
     if ledger is None and Ledgers.default is not None:
         ledger = Ledgers.default(name or (schema.kind.__name__ if schema is not None else "config"))
-    return Config(sources, schema=schema, lists=lists, strict=strict, secrets=secrets, ledger=ledger, last_good=kept)
+    try:
+        return Config(sources, schema=schema, lists=lists, strict=strict, secrets=secrets, ledger=ledger, last_good=kept)
+    except Error as error:
+        if ledger is not None:
+            names = ", ".join(source.name for source in sources)
+            ledger.record(Change(at_ns=time.time_ns(), state="rejected", hash="", source=names, error=error.message))
+        raise

@@ -16,7 +16,8 @@ from starlette.exceptions import HTTPException
 
 from modelkeep._version import __version__
 from modelkeep.core.errors import BadInput, Error
-from modelkeep.server import answers, words
+from modelkeep.server import answers, configurations, words
+from modelkeep.server.configurations import Asked
 from modelkeep.server.crew import Crew
 from modelkeep.server.drill import drill
 from modelkeep.server.questions import Questions
@@ -90,6 +91,7 @@ class Api:
         ask = Questions(house)
         self._questions(ask)
         self._alerts(ask)
+        self._configurations(ask, Asked(house))
         self._administration(ask)
 
     def openapi(self) -> bytes:
@@ -319,6 +321,82 @@ class Api:
         async def drilled(_: Annotated[dict[str, Any] | None, Body()] = None) -> Response:
             """One synthetic sample through ingest, rule, channel and read-back."""
             return await self._ask("alerts", lambda: drill(self._house))
+
+    def _configurations(self, ask: Questions, asked: Asked) -> None:
+        @self._enter("GET", "/api/v1/configurations", "read", configurations.ConfigurationsTold)
+        async def current(
+            name: Short = None, process: Short = None, everyone: bool = False, brief: bool = False
+        ) -> Response:
+            """What holds in every live process, and where each key was written."""
+            return await self._ask(
+                "entries",
+                lambda: asked.current(name=name or "", process=process or "", everyone=everyone, brief=brief),
+                "configurations",
+            )
+
+        @self._enter("GET", "/api/v1/configurations/history", "read", configurations.ChangesTold)
+        async def changes(
+            *,
+            process: Short = None,
+            name: Short = None,
+            key: Short = None,
+            state: configurations.State | None = None,
+            start: From = None,
+            to: To = None,
+            limit: Annotated[int, Query(ge=1, le=10_000)] = 100,
+        ) -> Response:
+            """What was applied, refused and rolled back, newest first."""
+            return await self._ask(
+                "entries",
+                lambda: asked.history(
+                    process=process or "",
+                    name=name or "",
+                    key=key or "",
+                    state=state or "",
+                    start_ns=ask.at(start, "from"),
+                    end_ns=ask.at(to, "to"),
+                    limit=limit,
+                ),
+                "configurations",
+            )
+
+        @self._enter("GET", "/api/v1/configurations/diff", "read", configurations.DiffTold)
+        async def diff(before: Annotated[Model, Query(alias="from")], to: Model) -> Response:
+            """How two configurations differ, named by hashes or releases."""
+            return await self._ask("entries", lambda: asked.diff(before, to), "configurations", "releases")
+
+        @self._enter("GET", "/api/v1/configurations/blame", "read", configurations.BlameTold)
+        async def blame(
+            key: Model,
+            process: Short = None,
+            name: Short = None,
+            limit: Annotated[int, Query(ge=1, le=10_000)] = 100,
+        ) -> Response:
+            """Who gave a key its values, newest first."""
+            return await self._ask(
+                "entries",
+                lambda: asked.blame(key, process=process or "", name=name or "", limit=limit),
+                "configurations",
+            )
+
+        @self._enter("GET", "/api/v1/configurations/versions/{hash}", "read", configurations.VersionOfConfigurationTold)
+        async def version(hash: str) -> Response:  # noqa: A002
+            """One configuration by its content."""
+            return await self._ask("entries", lambda: asked.version(hash), "configurations")
+
+        @self._enter("GET", "/api/v1/configurations/kv", "read", configurations.WritesTold)
+        async def writes(
+            prefix: Annotated[str | None, Query(max_length=1024)] = None,
+            limit: Annotated[int, Query(ge=1, le=10_000)] = 100,
+        ) -> Response:
+            """Writes of the key-value store, newest first."""
+            return await self._ask("entries", lambda: asked.writes(prefix or "", limit))
+
+        @self._enter("POST", "/api/v1/configurations/kv/rollback", "admin", configurations.RolledBackTold)
+        async def rollback(given: configurations.RollbackGiven, request: Request) -> Response:
+            """Puts keys of the key-value store back to what they were after a write."""
+            token = request.scope.get("modelkeep.token")
+            return await self._ask("entries", lambda: asked.rollback(given, token.name if token else "nobody"))
 
     def _administration(self, ask: Questions) -> None:
         @self._enter("GET", "/api/v1/tokens", "admin", words.TokensTold)

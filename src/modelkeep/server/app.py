@@ -12,6 +12,7 @@ from modelkeep.core.errors import Error, Unreachable
 from modelkeep.server import answers, prometheus
 from modelkeep.server.api import Api
 from modelkeep.server.backup import Backup
+from modelkeep.server.consul import Consul
 from modelkeep.server.crew import Crew
 from modelkeep.server.door import Door
 from modelkeep.server.ingest import Ingest
@@ -62,11 +63,15 @@ class App:
             limits=limits,
             gate=house,
             crew=self._decoding,
+            heard=house.presence.told,
         )
         for path in known:
             self.routes.add("POST", path, "ingest", self.ingest)
         prometheus.add(self.routes, house, self._asking)
         self.api: Final = Api(house, self.routes, self._asking, self.door.look_again)
+        self.consul: Final = Consul(house, max(1, limits.requests // 2))
+        self.routes.add("GET", "/v1/kv/{key...}", "read", self.consul)
+        self.routes.add("PUT DELETE", "/v1/kv/{key...}", "admin", self.consul)
         self.routes.add("GET", "/api/v1/backup", "admin", Backup(house))
         self.routes.add("GET", "/openapi.json", "read", self._openapi())
         self.routes.add("GET", "/", "read", _text(WELCOME))
@@ -79,6 +84,7 @@ class App:
 
     def close(self) -> None:
         """Waits for the threads."""
+        self.consul.close()
         self._asking.close()
         self._decoding.close()
 
@@ -86,6 +92,11 @@ class App:
         return [
             ("modelkeep_ingest_waiting", {}, self.ingest.waiting),
             ("modelkeep_query_waiting", {}, self._asking.busy),
+            ("modelkeep_kv_waiting", {}, self.consul.waiting),
+            *(
+                ("modelkeep_configuration_changes_total", {"state": state}, count)
+                for state, count in self._house.configurations.counts().items()
+            ),
         ]
 
     def _openapi(self) -> ASGIApp:

@@ -163,6 +163,8 @@ class Door:
         if self._open():
             return None
         kind, _, text = body.header(scope, b"authorization").partition(" ")
+        if not kind and (named := body.header(scope, b"x-consul-token")):
+            kind, text = "bearer", named
         token = self._tokens.check(text.strip()) if kind.lower() == "bearer" else None
         if token is None:
             raise Denied(

@@ -20,18 +20,21 @@ from modelkeep.core.errors import Error
 from modelkeep.core.times import duration_ns
 from modelkeep.metrics.promql.evaluate import PromQL
 from modelkeep.quality.quality import Quality
+from modelkeep.server.configurations import Presence
 from modelkeep.server.ingest import Clocks
 from modelkeep.server.own import Own
 from modelkeep.server.pause import Pausable
 from modelkeep.server.rounds import Round
 from modelkeep.server.sampling import Sampling
 from modelkeep.server.settings import Settings, durations
+from modelkeep.store.configurations import Configurations
 from modelkeep.store.engines.rows import Rows
 from modelkeep.store.engines.series import Series
 from modelkeep.store.engines.text import Text
 from modelkeep.store.entries import Entries
 from modelkeep.store.journal.feed import Feed
 from modelkeep.store.journal.journal import Journal
+from modelkeep.store.pairs import Pairs
 from modelkeep.store.releases import Releases
 from modelkeep.store.tokens import Tokens
 
@@ -67,6 +70,7 @@ class House:
         self.clocks: Final = Clocks(self.wall, self.watermark)
         self.settled: Final = Events() if self.watermark is not None else None
         self.upkeep: Final = threading.Lock()
+        self.presence: Final = Presence(self.wall)
         self.started_ns = self.wall.now_ns()
         self.evaluated_ns = 0
         self._why, self._begun_seq = "starting", 0
@@ -132,7 +136,9 @@ class House:
             closing(Quality(folder / "quality", window_ns=duration_ns(self.settings.quality.window)))
         )
         self.releases = opened.enter_context(closing(Releases(self.entries)))
-        readers = (self.rows, self.series, self.text, self.quality, self.releases)
+        self.configurations = opened.enter_context(closing(Configurations(self.entries)))
+        self.pairs = Pairs(self.entries, self.wall)
+        readers = (self.rows, self.series, self.text, self.quality, self.releases, self.configurations)
         self.readers = [Pausable(reader) for reader in readers]
         self.feeds = {reader.name: Feed(self.journal, reader) for reader in self.readers}
 
@@ -220,7 +226,9 @@ class House:
             self.text.expire()
 
     def _forget(self) -> None:
-        self.alerts.expire(self.wall.now_ns() - durations(self.settings)["prediction"])
+        before_ns = self.wall.now_ns() - durations(self.settings)["prediction"]
+        self.alerts.expire(before_ns)
+        self.configurations.expire(before_ns)
 
     def _learn_time(self) -> None:
         """With the clock of events: the newest prediction that is known is now."""

@@ -69,6 +69,7 @@ class Ingest:
         limits: sizes and times.
         gate: may close ingest.
         crew: threads for large bodies.
+        heard: told the name of every process that sent something.
     """
 
     def __init__(
@@ -81,10 +82,12 @@ class Ingest:
         limits: Limits,
         gate: Gate,
         crew: Crew,
+        heard: Callable[[str], None],
     ) -> None:
         self._forms, self._journal, self._clocks = forms, journal, clocks
         self._own, self._limits, self._gate, self._crew = own, limits, gate, crew
         self._drops = Drops(own)
+        self._heard = heard
         self._room = body.Room(limits.waiting_bytes)
         self.waiting = 0
 
@@ -131,6 +134,7 @@ class Ingest:
         own = self._own
         own.add("modelkeep_ingest_requests_total", path=path)
         own.add("modelkeep_ingest_bytes_total", size, path=path)
+        self._heard(decoded.process)
         self._drops.told(decoded.process, decoded.dropped)
         if receipt.repeated:
             own.add("modelkeep_ingest_repeated_total")

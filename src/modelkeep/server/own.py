@@ -48,6 +48,8 @@ KINDS: Final[dict[str, Literal["counter", "gauge", "histogram"]]] = {
     "modelkeep_rule_failures_total": "counter",
     "modelkeep_clock_seconds": "gauge",
     "modelkeep_quality_records_total": "counter",
+    "modelkeep_configuration_changes_total": "counter",
+    "modelkeep_kv_waiting": "gauge",
 }
 """What each figure is."""
 
@@ -88,6 +90,8 @@ HELP: Final[dict[str, str]] = {
     "modelkeep_rule_failures_total": "Evaluations of rules that failed.",
     "modelkeep_alert_transitions_total": "Changes of alert states since the start.",
     "modelkeep_clock_seconds": "The active clock, unix seconds: wall time or the newest prediction.",
+    "modelkeep_configuration_changes_total": "Changes of configuration that processes told, by state.",
+    "modelkeep_kv_waiting": "Blocking queries of the key-value store that wait now.",
     "modelkeep_quality_records_total": "What the quality room counted, by what it was.",
 }
 """What each figure says; the page docs/reference/series.md is made from it."""

@@ -14,7 +14,7 @@ Need = Literal["none", "ingest", "read", "write", "admin"]
 """What a route asks of a token; `none` is open to everybody and only for the two health routes."""
 
 SCOPES: Final = ("none", "ingest", "read", "write", "admin")
-_HOLE: Final = re.compile(r"\{(\w+)\}")
+_HOLE: Final = re.compile(r"\{(\w+(?:\.\.\.)?)\}")
 _OPEN: Final = frozenset({"/healthz", "/readyz"})
 
 
@@ -23,8 +23,8 @@ class Route:
     """One route.
 
     Args:
-        method: GET, POST or DELETE.
-        path: with `{name}` for a part that may be anything but a slash.
+        method: GET, POST, PUT or DELETE.
+        path: with `{name}` for a part that may be anything but a slash, `{name...}` for anything that follows.
         scope: what a token must allow.
         answer: the ASGI application that answers.
     """
@@ -96,12 +96,14 @@ class Routes:
     def _table(self, path: str) -> dict[str, Route]:
         if "{" not in path:
             return self._fixed.setdefault(path, {})
-        text = "".join(
-            f"(?P<{piece}>[^/]+)" if place % 2 else re.escape(piece) for place, piece in enumerate(_HOLE.split(path))
-        )
+        text = "".join(_hole(piece) if place % 2 else re.escape(piece) for place, piece in enumerate(_HOLE.split(path)))
         for pattern, table in self._holed:
             if pattern.pattern == text:
                 return table
         made: dict[str, Route] = {}
         self._holed.append((re.compile(text, re.DOTALL), made))
         return made
+
+
+def _hole(name: str) -> str:
+    return f"(?P<{name[:-3]}>.*)" if name.endswith("...") else f"(?P<{name}>[^/]+)"

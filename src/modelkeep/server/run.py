@@ -137,6 +137,7 @@ class Serving:
     def ask_to_stop(self) -> None:
         """Makes `run` end; may be called from anywhere, again and again."""
         self._server.should_exit = True
+        self.app.consul.end()
 
     def start(self) -> None:
         """Runs in a thread; returns when it answers."""

@@ -43,9 +43,9 @@ class Bounds:
         """Gives the latest allowed time.
 
         With the clock of events predictions move the clock, so only the wall bounds them; facts count from the day
-        after their own time whatever the clock says, so neither does the clock bound them; releases and configurations are of the
-        wall's time. What else comes in one
-        body is judged against its newest prediction. Before the first prediction there is only the wall.
+        after their own time whatever the clock says, so neither does the clock bound them; releases and configurations
+        are of the wall's time. What else comes in one body is judged against its newest prediction. Before the first
+        prediction there is only the wall.
 
         Args:
             kind: of the record.
