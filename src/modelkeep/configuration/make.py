@@ -13,7 +13,7 @@ from modelkeep.core.errors import BadInput, Error
 if TYPE_CHECKING:
     from modelkeep.configuration.change import Ledger
     from modelkeep.configuration.config import Config
-    from modelkeep.configuration.merge import Lists
+    from modelkeep.configuration.layers import Lists
     from modelkeep.configuration.snapshot import View
     from modelkeep.configuration.validate import Schema
 
@@ -116,7 +116,9 @@ def config(
     if ledger is None and Ledgers.default is not None:
         ledger = Ledgers.default(name or (schema.kind.__name__ if schema is not None else "config"))
     try:
-        return Config(sources, schema=schema, lists=lists, strict=strict, secrets=secrets, ledger=ledger, last_good=kept)
+        return Config(
+            sources, schema=schema, lists=lists, strict=strict, secrets=secrets, ledger=ledger, last_good=kept
+        )
     except Error as error:
         if ledger is not None:
             names = ", ".join(source.name for source in sources)
