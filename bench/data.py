@@ -15,6 +15,7 @@ the creation of as many files of that size.
 from __future__ import annotations
 
 import argparse
+import compileall
 import hashlib
 import os
 import shutil
@@ -142,7 +143,7 @@ def prepared(tool: Tool, files: int, size: int, mode: str) -> None:
 
 
 def gone(path: Path) -> None:
-    """Takes a tree out of the way; it is deleted when nothing is measured any more, for ext4 pays for deletions later."""
+    """Takes a tree out of the way; it is deleted at the end, for ext4 pays for deletions later."""
     if path.exists():
         attic = ATTIC[0]
         attic.mkdir(parents=True, exist_ok=True)
@@ -285,6 +286,8 @@ def main() -> None:
         tools.append(Tool("git-lfs", ["git"], folder / "git-lfs"))
     else:
         print("git-lfs is not installed: apt-get install git-lfs")
+    for name in (ROOT / "src", peer.parent.parent / "lib"):  # as an installation leaves them
+        compileall.compile_dir(name, quiet=2)
     version = subprocess.run([str(peer), "--version"], capture_output=True, text=True, check=True).stdout.strip()
     print(f"dvc {version}, {os.cpu_count()} cores, least of {given.repeat}")
     for shape in given.shapes:
