@@ -155,6 +155,7 @@ class RollbackGiven(Given):
     prefix: Annotated[str, Field(max_length=1024)] = ""
     index: Annotated[int, Field(ge=0, lt=1 << 62)]
     reason: Annotated[str, Field(max_length=10_000)] = ""
+    dry: bool = False
 
 
 class RolledBackTold(Told):
@@ -298,7 +299,9 @@ class Asked:
 
     def rollback(self, given: RollbackGiven, author: str) -> Row:
         """Puts keys of the key-value store back to an earlier state."""
-        changed = self._house.pairs.rollback(given.prefix, given.index, author=author, reason=given.reason)
+        changed = self._house.pairs.rollback(
+            given.prefix, given.index, author=author, reason=given.reason, dry=given.dry
+        )
         return {"keys": [*changed]}
 
     def _side(self, named: str) -> tuple[str, dict[str, Json], Mapping[str, str]]:

@@ -304,6 +304,32 @@ def _leaves(kind: type[msgspec.Struct], prefix: str) -> Iterator[tuple[str, obje
             yield prefix + name, "channels", text
 
 
+def explained(environment: Mapping[str, str], file: Path | None = None) -> list[tuple[str, Json, str]]:
+    """Gives every setting as (key, value, where it was written): file and line, variable, or `default`.
+
+    Raises:
+        BadInput: as for `load`.
+
+    >>> [row for row in explained({"MODELKEEP_PORT": "7301"}) if row[0] == "port"]
+    [('port', 7301, 'MODELKEEP_PORT')]
+    """
+    tree, places = _file(file)
+    _variables(tree, places, environment)
+    settings = _convert(tree, places)
+    rows = []
+    for key, _, _ in _leaves(Settings, ""):
+        value: object = settings
+        for name in key.split("."):
+            value = getattr(value, name)
+        rows.append((key, cast("Json", msgspec.to_builtins(value)), _written(places, key)))
+    return rows
+
+
+def _written(places: Mapping[str, str], key: str) -> str:
+    below = (place for name, place in places.items() if name.startswith(f"{key}["))
+    return places.get(key) or next(below, "default")
+
+
 def durations(settings: Settings) -> dict[str, int]:
     """Gives the retention by kind of record, in ns.
 

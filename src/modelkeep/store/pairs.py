@@ -156,7 +156,7 @@ class Pairs:
         with self._entries.connect() as connection:
             return [_written(row) for row in connection.execute(query)]
 
-    def rollback(self, key: str, seq: int, *, author: str = "", reason: str = "") -> list[str]:
+    def rollback(self, key: str, seq: int, *, author: str = "", reason: str = "", dry: bool = False) -> list[str]:
         """Puts the keys that begin so back to what they were after a write; this is written like any change.
 
         Args:
@@ -164,9 +164,10 @@ class Pairs:
             seq: the write; 0 for before the first one.
             author: who does it.
             reason: why.
+            dry: change nothing.
 
         Returns:
-            The keys that changed.
+            The keys that changed, or would.
 
         Raises:
             Missing: there was no such write.
@@ -183,14 +184,13 @@ class Pairs:
             changed, by = [], (author, reason)
             for name in sorted({*then, *held}):
                 old = then.get(name)
-                if old is None:
-                    self._write(connection, name, None, by=by)
-                elif held.get(name) != (old.value, old.flags):
-                    self._write(connection, name, old.value, flags=old.flags, by=by)
-                else:
+                if old is not None and held.get(name) == (old.value, old.flags):
                     continue
                 changed.append(name)
-        if changed:
+                if not dry:
+                    value, flags = (old.value, old.flags) if old is not None else (None, 0)
+                    self._write(connection, name, value, flags=flags, by=by)
+        if changed and not dry:
             self._tell()
         return changed
 
