@@ -18,6 +18,7 @@ from modelkeep.core.errors import BadInput, Missing
 from modelkeep.core.shapes import Json
 
 _NAMED: Final = re.compile(r"[0-9a-f]{4,64}\Z")
+_SIDES: Final = ("before", "after")
 _SHORT: Final = 12
 _LONG: Final = 60
 
@@ -142,7 +143,7 @@ def diff(before: str, after: str, schema: str, as_json: bool) -> None:
         print_json(answer)
         return
     shown: list[list[Json]] = [
-        [row.get("key"), _value(row.get("before")), _value(row.get("after")), row.get("mark")]
+        [row.get("key"), *(None if row.get(side) is None else _value(row[side]) for side in _SIDES), row.get("mark")]
         for row in rows_of(answer, "differences")
     ]
     click.echo(table(["key", "before", "after", "written at"], shown, empty="No difference."))
@@ -290,12 +291,24 @@ def _settings(*, as_json: bool) -> None:
     need("server", "yaml")
     from modelkeep.server.settings import explained
 
-    found = explained(os.environ)
+    found = [(key, _shielded(key, value), mark) for key, value, mark in explained(os.environ)]
     if as_json:
         rows: list[Json] = [{"key": key, "value": value, "mark": mark} for key, value, mark in found]
         print_json({"settings": rows})
     else:
         click.echo(table(["key", "value", "written at"], [[key, _value(value), mark] for key, value, mark in found]))
+
+
+def _shielded(key: str, value: Json) -> Json:
+    """Gives a setting without what a channel's settings may hold; a name of a secret is none."""
+    if key != "alerts.channels" or not isinstance(value, list):
+        return value
+    plain = {"name", "kind"}
+    return [
+        {name: one if name in plain or str(one).startswith("secret:") else "***" for name, one in channel.items()}
+        for channel in value
+        if isinstance(channel, dict)
+    ]
 
 
 def _said(row: dict[str, Json]) -> str:
