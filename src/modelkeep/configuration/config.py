@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import getpass
 import sys
 import threading
@@ -10,13 +11,15 @@ from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar, cast
 
+from modelkeep.configuration.bare import bare
 from modelkeep.configuration.change import Change, Ledger, State
 from modelkeep.configuration.history import Memory
 from modelkeep.configuration.lastgood import LastGood, age
-from modelkeep.configuration.merge import Lists, merge
-from modelkeep.configuration.snapshot import Difference, Explanation, Snapshot, View, seen
+from modelkeep.configuration.layers import Lists
+from modelkeep.configuration.merge import merge
+from modelkeep.configuration.snapshot import Difference, Explanation, Snapshot, Veil, View, seen
 from modelkeep.configuration.source import Source
-from modelkeep.configuration.tree import Mark, Reading, Tree, join, parts, pick
+from modelkeep.configuration.tree import Mark, Reading, Tree, parts, pick
 from modelkeep.configuration.validate import Schema
 from modelkeep.core.errors import BadInput, Error, Missing, Unreachable
 
@@ -154,7 +157,7 @@ class Config(Generic[T]):
         """
         readings = []
         for source, old in zip(self.sources, self._readings, strict=True):
-            readings.append(source.read() if source.live else old)
+            readings.append(self._read(source) if source.live else old)
         return self.apply(readings, author=author, reason=reason)
 
     def apply(
@@ -185,21 +188,24 @@ class Config(Generic[T]):
         Raises:
             BadInput: the result would be wrong; nothing is changed.
         """
+        done = self._over(values, author, reason)
+        if isinstance(done, Error):
+            values = {}
+            raise done
+        return done
+
+    def _over(self, values: Mapping[str, object], author: str, reason: str) -> Change | Error | None:
         with self._changing:
             before = self._set
-            tree: Tree = cast("Tree", dict(before.tree)) if before else {}
             place = Mark(f"set by {author or _user()}")
-            marks = dict(before.marks) if before else {}
-            for key, value in values.items():
-                _put(tree, parts(key), value)
-                marks[key] = place
-            self._set = Reading(tree, marks, origin=place)
             try:
+                self._set = _set_reading(before, values, place)
                 fresh = self._built(self._readings, self._current.number + 1)
             except Error as error:
                 self._set = before
                 self._tell("rejected", self._current, str(place), author, reason, error=error.message)
-                raise
+                return bare(error)
+            self._held_back = None
             return self._swap(fresh, str(place), author, reason, "applied")
 
     def rollback(self, to: str = "", *, author: str = "", reason: str = "") -> Change | None:
@@ -281,14 +287,15 @@ class Config(Generic[T]):
         self.close()
 
     def __repr__(self) -> str:
-        return f"Config({self._current.masked!r})"
+        current = self.__dict__.get("_current")
+        return f"Config({current.masked!r})" if current is not None else "Config()"
 
     # making
 
     def _first(self, source: Source) -> Reading:
         """Reads a source; when it is away, its last good copy holds, and the history says so."""
         try:
-            return source.read()
+            return self._read(source)
         except Unreachable as error:
             kept = self._last_good.load(source.name) if self._last_good is not None and source.live else None
             if kept is None:
@@ -302,19 +309,31 @@ class Config(Generic[T]):
                 if source.live:
                     self._last_good.save(source.name, reading)
 
+    def _read(self, source: Source) -> Reading:
+        try:
+            return source.read()
+        except Error as error:
+            failure = bare(error)
+        raise failure
+
     def _built(self, readings: Sequence[Reading], number: int) -> Snapshot[T]:
-        first = [self._schema.defaults()] if self._schema is not None else []
+        try:
+            return self._assembled(readings, number)
+        except Error as error:
+            failure = bare(error)
+        raise failure
+
+    def _assembled(self, readings: Sequence[Reading], number: int) -> Snapshot[T]:
+        first = [self._schema.defaults(strict=self._strict)] if self._schema is not None else []
         last = [self._set] if self._set is not None else []
         layers = [*first, *readings, *last]
-        merged = merge(layers, base=self._schema.base if self._schema else None, lists=self._lists)
+        merged = merge(layers, lists=self._lists)
         tree = merged.resolved()
         keys = frozenset({*merged.secret_keys, *self._secrets}).union(*(layer.secrets for layer in layers))
-        value = cast("T", View(tree))
+        value = cast("T", View(tree, "", Veil(tree, keys)))
         if self._schema is not None:
             keys |= self._schema.secret_keys()
-            texts = {
-                key: text for layer in layers for key, text in layer.texts.items() if merged.decided_by(key, layer)
-            }
+            texts = merged.trail.texts()
             value = self._schema.check(tree, merged.mark, strict=self._strict, secrets=keys, texts=texts)
         return Snapshot(value, tree, merged, keys, number=number, applied_ns=time.time_ns())
 
@@ -391,14 +410,22 @@ def _reached(value: object, key: str) -> object:
     return seen(value) if isinstance(value, Mapping) and not isinstance(value, View) else value
 
 
-def _put(tree: Tree, path: Sequence[str | int], value: object) -> None:
-    node: dict[str, Any] = tree
-    for part in path[:-1]:
-        if not isinstance(part, str):
-            raise BadInput(f"{join('', str(part))}: a place in a list cannot be set", hint="Set the whole list.")
-        inner = node.get(part)
-        node[part] = node = dict(inner) if isinstance(inner, Mapping) else {}
-    node[str(path[-1])] = value
+def _set_reading(before: Reading | None, values: Mapping[str, object], place: Mark) -> Reading:
+    tree: Tree = copy.deepcopy(before.tree) if before else {}
+    marks = dict(before.marks) if before else {}
+    for key, value in values.items():
+        node: dict[str, Any] = tree
+        path = parts(key)
+        for part in path:
+            if not isinstance(part, str):
+                raise BadInput(f"{place} {key}: a place in a list cannot be set", hint="Set the whole list.")
+        for part in path[:-1]:
+            inner = node.get(str(part))
+            node[str(part)] = inner = inner if isinstance(inner, dict) else {}
+            node = inner
+        node[str(path[-1])] = value
+        marks[key] = place
+    return Reading(tree, marks, origin=place)
 
 
 def _below(difference: Difference, key: str) -> bool:

@@ -6,8 +6,9 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, TypedDict, TypeVar, overload
 
+from modelkeep.configuration.bare import bare
 from modelkeep.core.errors import BadInput, Error
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from modelkeep.configuration.config import Config
     from modelkeep.configuration.layers import Lists
     from modelkeep.configuration.snapshot import View
+    from modelkeep.configuration.source import Source
     from modelkeep.configuration.validate import Schema
 
 T = TypeVar("T")
@@ -86,20 +88,61 @@ def config(
     >>> cfg.db.pool, cfg["db.url"]
     (9, 'pg://h')
     >>> cfg.explain("db.pool").history
-    (('an object', 5), ('cli db.pool=9', 9))
+    (('an object', 5), ('cli db.pool', 9))
     """
+    options: _Options = {"lists": lists, "strict": strict, "secrets": secrets, "ledger": ledger}
+    made = _made(given, (env, cli), last_good, name, options)
+    if isinstance(made, Error):
+        given, cli, options["secrets"] = (), False, ()  # a traceback may be shown with a frame's variables
+        raise made
+    return made
+
+
+class _Options(TypedDict):
+    lists: Lists
+    strict: bool
+    secrets: Sequence[str]
+    ledger: Ledger | None
+
+
+def _made(
+    given: Sequence[object],
+    process: tuple[str | None, bool | Sequence[str]],
+    last_good: Path | str | None,
+    name: str,
+    options: _Options,
+) -> Config[Any] | Error:
+    """Gives the configuration, or the error without the frames in which values were read."""
     try:
-        from modelkeep.configuration.change import Change
         from modelkeep.configuration.config import Config
-        from modelkeep.configuration.source import open_sources
         from modelkeep.configuration.validate import Schema
     except ModuleNotFoundError as error:
-        raise BadInput(
-            f"mk.config needs {error.name}, which the plain package leaves out", hint="pip install 'modelkeep[config]'"
-        ) from None
-    schema: Schema[Any] | None = Schema(given[0]) if given and isinstance(given[0], type) else None
-    rest = given[1:] if schema is not None else given
-    sources = [source for one in rest for source in open_sources(one, prefix=env or "")]
+        hint = "pip install 'modelkeep[config]'"
+        return BadInput(f"mk.config needs {error.name}, which the plain package leaves out", hint=hint)
+    ledger = options["ledger"]
+    sources: list[Source] = []
+    try:
+        schema: Schema[Any] | None = Schema(given[0]) if given and isinstance(given[0], type) else None
+        sources += _sources(given[1:] if schema is not None else given, *process)
+        if ledger is None and Ledgers.default is not None:
+            ledger = Ledgers.default(name or (schema.kind.__name__ if schema is not None else "config"))
+            options["ledger"] = ledger
+        kept = None
+        if last_good is not None:
+            from modelkeep.configuration.lastgood import LastGood
+
+            kept = LastGood.open(Path(last_good))
+        return Config(sources, schema=schema, last_good=kept, **options)
+    except Error as error:
+        if ledger is not None and sources:
+            _refused(ledger, sources, error)
+        return bare(error)
+
+
+def _sources(given: Sequence[object], env: str | None, cli: bool | Sequence[str]) -> list[Source]:
+    from modelkeep.configuration.source import open_sources
+
+    sources = [source for one in given for source in open_sources(one, prefix=env or "")]
     if env is not None:
         from modelkeep.configuration.sources.environment import Environment
 
@@ -108,19 +151,11 @@ def config(
         from modelkeep.configuration.sources.dotlist import Dotlist
 
         sources.append(Dotlist(sys.argv[1:] if cli is True else cli, loose=cli is True))
-    kept = None
-    if last_good is not None:
-        from modelkeep.configuration.lastgood import LastGood
+    return sources
 
-        kept = LastGood.open(Path(last_good))
-    if ledger is None and Ledgers.default is not None:
-        ledger = Ledgers.default(name or (schema.kind.__name__ if schema is not None else "config"))
-    try:
-        return Config(
-            sources, schema=schema, lists=lists, strict=strict, secrets=secrets, ledger=ledger, last_good=kept
-        )
-    except Error as error:
-        if ledger is not None:
-            names = ", ".join(source.name for source in sources)
-            ledger.record(Change(at_ns=time.time_ns(), state="rejected", hash="", source=names, error=error.message))
-        raise
+
+def _refused(ledger: Ledger, sources: Sequence[Source], error: Error) -> None:
+    from modelkeep.configuration.change import Change
+
+    names = ", ".join(source.name for source in sources)
+    ledger.record(Change(at_ns=time.time_ns(), state="rejected", hash="", source=names, error=error.message))

@@ -1,55 +1,55 @@
 """Readings merged into one configuration by OmegaConf, with every step of every key remembered.
 
 Merging, interpolation, missing values and types are OmegaConf's own: what `OmegaConf.merge` gives for the same trees is
-what comes out here. Beside it each key keeps who said what and where, in order.
+what comes out here. Trees in which nothing but mappings meet mappings and values meet values are laid over each other
+before OmegaConf sees them, which comes to the same; all others are merged by OmegaConf itself.
 
 Source: OmegaConf 2.4, https://omegaconf.readthedocs.io
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final, Literal, NamedTuple, cast
+import copy
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
+from typing import Final, cast
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import (
-    ConfigKeyError,
-    InterpolationKeyError,
-    InterpolationResolutionError,
-    MissingMandatoryValue,
-    OmegaConfBaseException,
-)
+from omegaconf.errors import OmegaConfBaseException
 
-from modelkeep.configuration.secrecy import reference, reveal
-from modelkeep.configuration.tree import Mark, Node, Reading, Scalar, Tree, above, join, parts, pick
+from modelkeep.configuration.complaint import Complaint
+from modelkeep.configuration.layers import RESOLVER, Lists, Looked, dotted, extended, flat, lay, moved_marks
+from modelkeep.configuration.secrecy import reveal
+from modelkeep.configuration.trail import Trail
+from modelkeep.configuration.tree import Mark, Node, Reading, Tree
 from modelkeep.core.errors import BadInput
 
-Lists = Literal["replace", "extend", "extend_unique"]
-RESOLVER: Final = "secret"
-_DEEP: Final = 100
+_REFUSED: Final = (OmegaConfBaseException, TypeError, ValueError, KeyError)
 
 
-class Step(NamedTuple):
-    """One thing that was said of a key: where, and what."""
-
-    mark: Mark
-    value: Scalar
-
-
-@dataclass(frozen=True, slots=True)
 class Merged:
     """What the sources give together, before it is validated.
 
     Args:
-        config: OmegaConf's own object; interpolations are resolved when read.
-        readings: the readings, later ones win.
+        trail: who said what.
         secret_keys: the keys that named a secret.
+        plain: the tree, when OmegaConf has nothing to do with it.
+        config: OmegaConf's own object, otherwise.
     """
 
-    config: DictConfig
-    readings: tuple[Reading, ...]
-    secret_keys: frozenset[str]
+    def __init__(
+        self, trail: Trail, secret_keys: frozenset[str], plain: Tree | None, config: DictConfig | None
+    ) -> None:
+        self.trail: Final = trail
+        self.secret_keys: Final = secret_keys
+        self._plain: Final = plain
+        self._config: Final = config
+
+    @cached_property
+    def config(self) -> DictConfig:
+        """OmegaConf's own object; interpolations are resolved when read."""
+        return self._config if self._config is not None else OmegaConf.create(self._plain or {})
 
     def resolved(self) -> Tree:
         """Gives the plain tree with every interpolation resolved.
@@ -57,153 +57,170 @@ class Merged:
         Raises:
             BadInput: an interpolation names nothing, turns in a circle or fails, or a mandatory value is missing.
         """
+        if self._plain is not None:
+            return self._plain
         try:
-            missing = sorted(OmegaConf.missing_keys(self.config))
-            if missing:
-                raise BadInput("\n".join(f"{self.mark(key)} {key}: a value is missing" for key in missing), hint=_GIVE)
-            tree = OmegaConf.to_container(self.config, resolve=True, throw_on_missing=True)
+            return cast("Tree", OmegaConf.to_container(self.config, resolve=True, throw_on_missing=True))
         except RecursionError:
-            raise BadInput("interpolations lead too deep", hint="Break the circle.") from None
+            found: list[str] = []
         except OmegaConfBaseException as error:
-            raise self.told(error) from None
-        return cast("Tree", tree)
-
-    def history(self, key: str) -> list[Step]:
-        """Gives what was said of a key, in order; the last is what holds.
-
-        A list or a plain value given for a container above the key counts: it did away with what was there.
-        """
-        steps = []
-        for reading in self.readings:
-            node = _node(reading.tree, key)
-            if node is not _ABSENT:
-                steps.append(Step(reading.mark(key), _shown(node)))
-        return steps
+            found = list(self._unresolved()) or [self._complaint(str(error.full_key or ""), error)]
+        raise BadInput("\n".join(found) or "interpolations lead too deep", hint=_RESOLVE)
 
     def mark(self, key: str) -> Mark:
         """Gives the place that decided a key."""
-        while key:
-            for reading in reversed(self.readings):
-                if _node(reading.tree, key) is not _ABSENT:
-                    return reading.mark(key)
-            key = above(key)
-        return self.readings[-1].origin if self.readings else Mark("nothing")
+        return self.trail.mark(key)
 
-    def decided_by(self, key: str, reading: Reading) -> bool:
-        """Says whether a reading is the last that said something of a key."""
-        said = [one for one in self.readings if _node(one.tree, key) is not _ABSENT]
-        return bool(said) and said[-1] is reading
+    def _unresolved(self) -> Iterator[str]:
+        """Gives a line for every value that is missing or cannot be resolved."""
+        for path, holder, name in _places(self.config):
+            if OmegaConf.is_missing(holder, name):
+                yield self._complaint(dotted(path), None)
+                continue
+            try:
+                holder[name]  # type: ignore[index]
+            except OmegaConfBaseException as error:
+                yield self._complaint(dotted(path), error)
 
-    def told(self, error: OmegaConfBaseException) -> BadInput:
-        """Gives OmegaConf's error as ours: with the place, and without the value of a secret."""
-        key = str(error.full_key or "")
-        reason = str(error.msg or error).partition("\n")[0]
-        hint = ""
-        if isinstance(error, MissingMandatoryValue):
-            reason, hint = "a value is missing", _GIVE
-        elif isinstance(error, InterpolationKeyError | InterpolationResolutionError):
-            hint = "See docs/guides/configuration.md, Interpolation."
-        elif isinstance(error, ConfigKeyError):
-            hint = "Take it out, or add it to the schema."
-        where = f"{self.mark(key)} {key}: " if key else ""
-        return BadInput(f"{where}{reason}", hint=hint)
+    def _complaint(self, key: str, error: Exception | None) -> str:
+        return Complaint(self.trail, self.secret_keys).line(key, error)
 
 
-_GIVE: Final = "Give it in a file, by an environment variable or on the command line."
+_RESOLVE: Final = "Give missing values in a file, by a variable or on the command line; see docs: Interpolation."
 
 
-class _Absent:
-    pass
-
-
-_ABSENT: Final = _Absent()
-
-
-def merge(readings: Sequence[Reading], *, base: object = None, lists: Lists = "replace") -> Merged:
+def merge(readings: Sequence[Reading], *, lists: Lists = "replace") -> Merged:
     """Merges readings; later ones win.
 
     Args:
         readings: at least none.
-        base: a dataclass that OmegaConf takes as types and defaults; None without one.
         lists: what a later list does to an earlier one.
 
     Raises:
-        BadInput: a source cannot be merged (a wrong type, a key that the types do not have); with its place.
+        BadInput: a source cannot be merged (a wrong type, a key that the types do not have, another kind of value than
+            a source before it has); every complaint with its place.
     """
-    _register()
-    config = cast("DictConfig", OmegaConf.structured(base) if base is not None else OmegaConf.create({}))
-    done: list[Reading] = []
-    keys: set[str] = set()
-    for reading in readings:
-        done.append(reading)
-        so_far = Merged(config, tuple(done), frozenset())
-        try:
-            config = _joined(config, reading, lists, keys)
-        except OmegaConfBaseException as error:
-            raise so_far.told(error) from None
-        except (TypeError, ValueError) as error:
-            raise BadInput(f"{reading.origin}: {error}") from None
-    return Merged(config, tuple(done), frozenset(keys))
-
-
-def _joined(config: DictConfig, reading: Reading, lists: Lists, keys: set[str]) -> DictConfig:
-    pointed = cast("Tree", _pointed(reading.tree, "", keys))
-    given = reading.native if reading.native is not None and pointed == reading.tree else pointed
-    if lists != "replace":
-        given = _extended(config, given, lists)
-    return cast("DictConfig", OmegaConf.merge(config, given))
-
-
-def _pointed(node: Node, key: str, keys: set[str]) -> Node:
-    """Puts a reference to the secret where the text `secret:NAME` stands, and remembers the key."""
-    if isinstance(node, dict):
-        return {name: _pointed(value, join(key, str(name)), keys) for name, value in node.items()}
-    if isinstance(node, list):
-        return [_pointed(value, join(key, place), keys) for place, value in enumerate(node)]
-    name = reference(node) if isinstance(node, str) else ""
-    if not name:
-        return node
-    keys.add(key)
-    return f"${{{RESOLVER}:{name}}}"
-
-
-def _extended(config: object, given: object, lists: Lists, depth: int = 0) -> object:
-    """Gives a later tree whose lists begin with the earlier ones."""
-    old, new = _plain(config), _plain(given)
-    if depth > _DEEP:
-        return new
-    if isinstance(old, dict) and isinstance(new, dict):
-        return {name: _extended(old.get(name), value, lists, depth + 1) for name, value in new.items()}
-    if isinstance(old, list) and isinstance(new, list):
-        fresh = [value for value in new if lists == "extend" or value not in old]
-        return [*old, *fresh]
-    return new
-
-
-def _plain(config: object) -> object:
-    return OmegaConf.to_container(config, resolve=False) if OmegaConf.is_config(config) else config
-
-
-def _node(tree: object, key: str) -> object:
-    path = parts(key)
-    for length in range(len(path), 0, -1):
-        try:
-            found = pick(tree, path[:length])
-        except KeyError:
-            continue
-        whole = length == len(path)
-        return found if whole or not isinstance(found, Mapping) else _ABSENT
-    return _ABSENT
-
-
-def _shown(node: object) -> Scalar:
-    if isinstance(node, Mapping):
-        return "{…}" if node else "{}"
-    if isinstance(node, list | tuple):
-        return f"[{', '.join(str(_shown(item)) for item in node)}]"
-    return node if isinstance(node, str | int | float | bool | bytes) else None
-
-
-def _register() -> None:
     if not OmegaConf.has_resolver(RESOLVER):
         OmegaConf.register_resolver(RESOLVER, reveal)
+    looked = [Looked(reading.tree, reading.native) for reading in readings]
+    keys = frozenset().union(*(one.secret_keys for one in looked))
+    if lists == "replace" and not any(one.foreign for one in looked):
+        laid = _laid(looked)
+        if laid is not None and not any(one.alive for one in looked):
+            return Merged(Trail(readings), keys, laid, None)
+        if laid is not None:
+            given = ((Looked(one.tree), Complaint(Trail([one]), keys)) for one in readings)
+            config = _guarded(lambda: _made(laid), _made, given)
+            return Merged(Trail(readings), keys, None, config)
+        looked = [Looked(reading.tree) for reading in readings]  # laying has changed them
+    return _by_omegaconf(readings, looked, keys, lists)
+
+
+def _laid(looked: Sequence[Looked]) -> Tree | None:
+    tree: Tree = {}
+    return tree if all(lay(tree, one.tree) for one in looked) else None
+
+
+def _made(tree: object) -> DictConfig:
+    return cast("DictConfig", OmegaConf.create(tree))  # type: ignore[call-overload]
+
+
+def _by_omegaconf(readings: Sequence[Reading], looked: Sequence[Looked], keys: frozenset[str], lists: Lists) -> Merged:
+    config: DictConfig | None = None
+    done: list[Reading] = []
+    for reading, one in zip(readings, looked, strict=True):
+        if not reading.tree and reading.native is None:
+            done.append(reading)
+            continue
+        layers: list[object] = [one.tree] if reading.native is None else [copy.deepcopy(reading.native), one.named]
+        if lists != "replace" and config is not None:
+            joined, reading = _behind(config, reading, one, lists, Trail(done))  # noqa: PLW2901
+            layers = [*layers[: reading.native is not None], joined]
+        done.append(reading)
+        config = _joined(config, one, layers, Complaint(Trail(done), keys))
+    return Merged(Trail(done), keys, None, config if config is not None else _made({}))
+
+
+def _joined(config: DictConfig | None, one: Looked, layers: Sequence[object], tell: Complaint) -> DictConfig:
+    first = [] if config is None else [config]
+
+    def join() -> DictConfig:
+        made = [layer if OmegaConf.is_config(layer) else _made(layer) for layer in layers]
+        return cast("DictConfig", OmegaConf.merge(*first, *made))
+
+    def part(tree: Tree) -> object:
+        return OmegaConf.merge(*first, tree)
+
+    return _guarded(join, part, [(one, tell)])
+
+
+def _guarded(
+    work: Callable[[], DictConfig], part: Callable[[Tree], object], given: Iterable[tuple[Looked, Complaint]]
+) -> DictConfig:
+    """Does the work; when it fails, looks for the least parts of what was given that fail alone.
+
+    Raises:
+        BadInput: it fails; one line for each of these parts.
+    """
+    failed: list[str] = []
+    try:
+        return work()
+    except _REFUSED as error:
+        first: Complaint | None = None
+        for one, tell in given:
+            first = first or tell
+            failed += [tell.line(dotted(path), cause) for path, cause in _culprits(one.tree, part, [])]
+        failed = failed or [first.line("", error) if first else str(error)]
+    raise BadInput("\n".join(failed), hint="Nothing was applied; mend these and try again.")
+
+
+def _culprits(
+    node: Node, part: Callable[[Tree], object], path: list[str | int]
+) -> Iterator[tuple[list[str | int], Exception]]:
+    members: list[tuple[str | int, Node]] = []
+    if isinstance(node, dict):
+        members = list(node.items())
+    elif isinstance(node, list):
+        members = list(enumerate(node))
+    for name, value in members:
+        inner = [*path, name]
+        try:
+            part(_wrapped(inner, value))
+        except _REFUSED as error:
+            below = list(_culprits(value, part, inner))
+            yield from below or [(inner, error)]
+
+
+def _wrapped(path: Sequence[str | int], value: Node) -> Tree:
+    for part in reversed(path):
+        value = [value] if isinstance(part, int) else {part: value}
+    assert isinstance(value, dict)
+    return value
+
+
+def _behind(config: DictConfig, reading: Reading, one: Looked, lists: Lists, so_far: Trail) -> tuple[object, Reading]:
+    """Gives a reading whose lists stand behind those so far, with the places of all their items."""
+    old = OmegaConf.to_container(config, resolve=False)
+    moved: dict[str, tuple[int, list[int]]] = {}
+    joined = extended(old, one.tree, lists, moved)
+    marks = moved_marks(reading.marks, moved)
+    nodes = dict(flat(joined)) if moved else {}
+    for key, (count, _) in moved.items():
+        for place in range(count):
+            item = f"{key}[{place}]"
+            marks |= {k: so_far.mark(k) for k in nodes if k == item or k.startswith((f"{item}.", f"{item}["))}
+    return joined, dataclasses.replace(reading, tree=cast("Tree", joined), marks=marks)
+
+
+def _places(config: object) -> Iterator[tuple[list[str | int], object, str | int]]:
+    """Gives the places of all values that are no containers, or that stand for another: path, holder and name."""
+    stack: list[tuple[list[str | int], object]] = [([], config)]
+    while stack:
+        path, holder = stack.pop()
+        names = list(holder) if isinstance(holder, DictConfig) else range(len(holder))  # type: ignore[arg-type]
+        for name in names:
+            inner = [*path, name]
+            if OmegaConf.is_missing(holder, name) or OmegaConf.is_interpolation(holder, name):
+                yield inner, holder, name
+            elif OmegaConf.is_config(value := holder[name]) and value:  # type: ignore[index]
+                stack.append((inner, value))

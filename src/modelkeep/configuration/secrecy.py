@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 from collections.abc import Collection, Mapping, Sequence
+from functools import lru_cache
+from importlib.util import find_spec
 from itertools import pairwise
+from pathlib import Path
 from typing import Final
 
-from modelkeep.configuration.tree import Mark, above, join
+from modelkeep.configuration.tree import Mark, above, join, leaves
+from modelkeep.core.errors import BadInput, Missing
 from modelkeep.core.secret import PREFIX, Secret, resolve
 
 MASK: Final = "***"
 _WORDS: Final = frozenset(
-    {"password", "passwd", "pwd", "passphrase", "secret", "secrets", "token", "apikey", "credential", "credentials"}
+    {
+        *("password", "passwords", "passwd", "pwd", "passphrase", "secret", "secrets", "token", "apikey"),
+        *("credential", "credentials", "privatekey", "accesskey", "secretkey"),
+    }
 )
 _PAIRS: Final = frozenset(
     {
@@ -24,8 +33,12 @@ _PAIRS: Final = frozenset(
         ("connection", "string"),
     }
 )
-_SPLIT: Final = re.compile(r"[^A-Za-z0-9]+|(?<=[a-z0-9])(?=[A-Z])")
-_CREDENTIALS: Final = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*://)([^/\s:@]*):([^/\s@]+)@")
+_SPLIT: Final = re.compile(r"[^A-Za-z0-9]+|(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+_CREDENTIALS: Final = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*://)([^/\s:@]*):([^/\s]+)@")
+_PARAMETER: Final = re.compile(r"([?&;])([A-Za-z0-9_.-]+)=([^&;\s#'\"]+)")
+_FOLDER: Final = "MODELKEEP_SECRETS"
+_MOUNTED: Final = "/run/secrets"
+_AWS: Final = "aws:"
 
 
 def is_secret(key: str, extra: Sequence[str] = ()) -> bool:
@@ -40,7 +53,12 @@ def is_secret(key: str, extra: Sequence[str] = ()) -> bool:
     """
     if key in extra or key.rpartition(".")[2] in extra:
         return True
-    words = [word.lower() for word in _SPLIT.split(key.rpartition(".")[2]) if word]
+    return _named_secret(key.rpartition(".")[2])
+
+
+@lru_cache(maxsize=8192)
+def _named_secret(name: str) -> bool:
+    words = [word.lower() for word in _SPLIT.split(name) if word]
     return not _WORDS.isdisjoint(words) or any(pair in _PAIRS for pair in pairwise(words))
 
 
@@ -72,8 +90,55 @@ def reveal(name: str) -> str:
 
 
 def find(name: str) -> Secret:
-    """Finds a secret by its name."""
-    return resolve(f"{PREFIX}{name}")
+    """Finds a secret by its name: in the environment, in a file, in the keyring, or at AWS when it begins with `aws:`.
+
+    Raises:
+        Missing: it is nowhere.
+        BadInput: this is no name.
+    """
+    if name.startswith(_AWS):
+        return _at_aws(name.removeprefix(_AWS))
+    folder = Path(os.environ.get(_FOLDER, _MOUNTED))
+    try:
+        return resolve(f"{PREFIX}{name}", folder=folder)
+    except Missing as error:
+        kept = _in_keyring(name)
+        if kept is not None:
+            return kept
+        raise Missing(error.message, hint=f"{error.hint} Or: keyring set modelkeep {name}") from None
+
+
+def _in_keyring(name: str) -> Secret | None:
+    if find_spec("keyring") is None:
+        return None
+    import keyring
+    from keyring.errors import KeyringError
+
+    try:
+        found = keyring.get_password("modelkeep", name)
+    except (KeyringError, OSError):  # none is set up, or it is locked: as good as absent
+        return None
+    return Secret(found) if found is not None else None
+
+
+def _at_aws(name: str) -> Secret:
+    """One secret of Secrets Manager; `prod/db#password` is a member of one whose text is a JSON object."""
+    from modelkeep.configuration import aws
+
+    identity, _, member = name.partition("#")
+    shown = f"{PREFIX}{_AWS}{name}"
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_SECRETS_MANAGER") or os.environ.get("AWS_ENDPOINT_URL")
+    client = aws.client("secretsmanager", shown, {"endpoint": endpoint} if endpoint else {})
+    with aws.told(shown):
+        text = client.get_secret_value(SecretId=identity).get("SecretString")
+    if text is not None and member:
+        try:
+            text = json.loads(text)[member]
+        except (ValueError, KeyError, TypeError):
+            raise BadInput(f"{shown}: the secret has no member {member!r}", hint="Its text is a JSON object?") from None
+    if not isinstance(text, str):
+        raise BadInput(f"{shown} is no text", hint="Store a text, or name a member: secret:aws:NAME#member")
+    return Secret(text)
 
 
 def mask_url(text: str) -> str:
@@ -81,8 +146,13 @@ def mask_url(text: str) -> str:
 
     >>> mask_url("postgresql://ann:hunter2@host/db")
     'postgresql://ann:***@host/db'
+    >>> mask_url("https://host/app?token=hunter2&raw=1")
+    'https://host/app?token=***&raw=1'
     """
-    return _CREDENTIALS.sub(rf"\1\2:{MASK}@", text)
+    if "://" not in text:
+        return text
+    text = _CREDENTIALS.sub(rf"\1\2:{MASK}@", text)
+    return _PARAMETER.sub(lambda found: f"{found[1]}{found[2]}={MASK if is_secret(found[2]) else found[3]}", text)
 
 
 def mask_text(text: str, values: Collection[str]) -> str:
@@ -105,6 +175,19 @@ def mask_tree(node: object, keys: Collection[str], values: Collection[str] = (),
     if node is not None and not isinstance(node, bool) and is_hidden(key, keys):
         return MASK
     return mask_text(node, values) if isinstance(node, str) else node
+
+
+def secret_texts(tree: object, keys: Collection[str]) -> set[str]:
+    """Gives the texts of all secret values of a tree; references to secrets are none.
+
+    >>> secret_texts({"db": {"password": "hunter2", "pool": 5}}, ())
+    {'hunter2'}
+    """
+    return {
+        str(value)
+        for key, value in leaves(tree)
+        if value is not None and not isinstance(value, bool) and is_hidden(key, keys) and not reference(str(value))
+    }
 
 
 def secret_mark(mark: Mark) -> Mark:

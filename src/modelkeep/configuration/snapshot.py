@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, TypeVar, cast
 
-from modelkeep.configuration.secrecy import is_hidden, mask_tree, secret_mark
-from modelkeep.configuration.tree import Mark, Node, Scalar, Tree, leaves, parts, pick
+from modelkeep.configuration.secrecy import MASK, is_hidden, mask_tree, secret_mark, secret_texts
+from modelkeep.configuration.tree import Mark, Node, Scalar, Tree, join, leaves, parts, pick
 
 if TYPE_CHECKING:
     from modelkeep.configuration.merge import Merged
@@ -57,6 +57,36 @@ class Explanation:
     written: str = ""
 
 
+class Veil:
+    """What is not to be shown of a tree: the values of secret keys, and their copies in other values.
+
+    Args:
+        tree: plain values, secrets and all.
+        keys: keys whose values are never shown; others tell it by their names.
+    """
+
+    __slots__ = ("_tree", "_values", "keys")
+
+    def __init__(self, tree: Mapping[str, object], keys: frozenset[str]) -> None:
+        self.keys: Final = keys
+        self._tree = tree
+        self._values: frozenset[str] | None = None
+
+    def over(self, node: object, key: str = "") -> object:
+        """Gives a node without secrets."""
+        return mask_tree(node, self.keys, self.values(), key)
+
+    def hides(self, key: str) -> bool:
+        """Says whether the value of a key is not to be shown."""
+        return is_hidden(key, self.keys)
+
+    def values(self) -> frozenset[str]:
+        """The texts that are not to be shown anywhere."""
+        if self._values is None:
+            self._values = frozenset(secret_texts(self._tree, self.keys))
+        return self._values
+
+
 class Snapshot(Generic[T]):
     """A configuration at one moment.
 
@@ -86,19 +116,14 @@ class Snapshot(Generic[T]):
         return hashlib.sha256(text.encode()).hexdigest()
 
     @cached_property
-    def _values(self) -> frozenset[str]:
-        return frozenset(
-            str(value)
-            for key, value in leaves(self._tree)
-            if value is not None and not isinstance(value, bool) and is_hidden(key, self.secret_keys)
-        )
+    def veil(self) -> Veil:
+        """What is not to be shown of it."""
+        return Veil(self._tree, self.secret_keys)
 
     @cached_property
     def masked(self) -> Tree:
         """The plain values without secrets."""
-        masked = mask_tree(self._tree, self.secret_keys, self._values)
-        assert isinstance(masked, dict)
-        return masked
+        return cast("Tree", self.veil.over(self._tree))
 
     def get(self, key: str) -> Node:
         """Gives the plain value of a dotted key.
@@ -124,15 +149,11 @@ class Snapshot(Generic[T]):
             KeyError: there is no such key.
         """
         value = pick(self.masked, parts(key))
-        hidden = is_hidden(key, self.secret_keys)
-        history = tuple(
-            (str(secret_mark(step.mark)), mask_tree({"": step.value}, (), self._values)[""])  # type: ignore[index]
-            if not hidden
-            else (str(secret_mark(step.mark)), "***")
-            for step in self._merged.history(key)
-        )
-        last = history[-1][1] if history else None
-        written = last if isinstance(last, str) and "${" in last else ""
+        hidden = self.veil.hides(key)
+        steps = self._merged.trail.history(key)
+        history = tuple((str(secret_mark(step.mark)), MASK if hidden else self.veil.over(step.value)) for step in steps)
+        last = steps[-1].value if steps else None
+        written = str(history[-1][1]) if isinstance(last, str) and "${" in last else ""
         return Explanation(key, value, str(self.mark(key)), history, written)
 
     def diff(self, before: Snapshot[T] | None) -> tuple[Difference, ...]:
@@ -141,7 +162,7 @@ class Snapshot(Generic[T]):
         new = dict(_shown(self))
         found = []
         for key in dict.fromkeys([*old, *new]):
-            if old.get(key) != new.get(key) or (key in old) != (key in new):
+            if _unlike(old.get(key), new.get(key)):
                 masks = [None if side is None else side[0] for side in (old.get(key), new.get(key))]
                 found.append(Difference(key, masks[0], masks[1], str(self.mark(key))))
         return tuple(found)
@@ -150,12 +171,17 @@ class Snapshot(Generic[T]):
         return f"Snapshot({self.number}, {self.hash[:12]}, {self.masked!r})"
 
 
-def _shown(snapshot: Snapshot[T]) -> Iterator[tuple[str, tuple[Scalar, str]]]:
-    """Every key with its masked value and a digest of the real one: a changed secret is a change, too."""
+def _shown(snapshot: Snapshot[T]) -> Iterator[tuple[str, tuple[Scalar, Scalar]]]:
+    """Every key with its masked value and the real one: a changed secret is a change, too."""
     masked = dict(leaves(snapshot.masked))
     for key, value in leaves(snapshot._tree):
-        digest = hashlib.sha256(repr(value).encode()).hexdigest() if is_hidden(key, snapshot.secret_keys) else ""
-        yield key, (masked.get(key), digest or repr(value))
+        yield key, (masked.get(key), value)
+
+
+def _unlike(one: tuple[Scalar, Scalar] | None, other: tuple[Scalar, Scalar] | None) -> bool:
+    if one is None or other is None:
+        return one is not other
+    return one[1] != other[1] or type(one[1]) is not type(other[1])
 
 
 class View(Mapping[str, object]):
@@ -166,18 +192,23 @@ class View(Mapping[str, object]):
     (1, 1, 1)
     """
 
-    __slots__ = ("_tree",)
+    __slots__ = ("_key", "_tree", "_veil")
     _tree: Mapping[str, object]
+    _key: str
+    _veil: Veil
 
-    def __init__(self, tree: Mapping[str, object]) -> None:
+    def __init__(self, tree: Mapping[str, object], key: str = "", veil: Veil | None = None) -> None:
         object.__setattr__(self, "_tree", tree)
+        object.__setattr__(self, "_key", key)
+        object.__setattr__(self, "_veil", veil or Veil(tree, frozenset()))
 
     def __getitem__(self, key: str) -> object:
-        return seen(pick(self._tree, [key] if key in self._tree else parts(str(key))))
+        path = [key] if key in self._tree else parts(str(key))
+        return self._seen(pick(self._tree, path), path)
 
     def __getattr__(self, name: str) -> object:
         if name in self._tree:
-            return seen(self._tree[name])
+            return self._seen(self._tree[name], [name])
         raise AttributeError(f"the configuration has no {name!r}; there are {', '.join(map(str, self._tree))}")
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -189,12 +220,32 @@ class View(Mapping[str, object]):
     def __len__(self) -> int:
         return len(self._tree)
 
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, View):
+            return self._tree == other._tree
+        return isinstance(other, Mapping) and self._tree == other
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __reduce__(self) -> tuple[type[View], tuple[Mapping[str, object], str, Veil]]:
+        return View, (self._tree, self._key, self._veil)
+
     def __repr__(self) -> str:
-        return f"View({mask_tree(self._tree, ())!r})"
+        return f"View({self._veil.over(self._tree, self._key)!r})"
+
+    def _seen(self, node: object, path: Sequence[str | int]) -> object:
+        if isinstance(node, str | int | float | bool | None):
+            return node
+        key = self._key
+        for part in path:
+            key = join(key, part if isinstance(part, int) else str(part))
+        return seen(node, key, self._veil)
 
 
-def seen(node: object) -> object:
+def seen(node: object, key: str = "", veil: Veil | None = None) -> object:
     """Gives a node as people read it: a container as a view that cannot be written."""
     if isinstance(node, Mapping):
-        return View(node)
-    return tuple(seen(item) for item in node) if isinstance(node, list | tuple) else node
+        return View(node, key, veil)
+    if isinstance(node, list | tuple):
+        return tuple(seen(item, join(key, place), veil) for place, item in enumerate(node))
+    return node

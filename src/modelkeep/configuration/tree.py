@@ -55,6 +55,9 @@ class Reading:
     texts: Mapping[str, str] = field(default_factory=dict)
     secrets: frozenset[str] = frozenset()
 
+    def __repr__(self) -> str:
+        return f"Reading(of {self.origin}, {len(self.tree)} keys at the top)"  # values may be secret
+
     def mark(self, key: str) -> Mark:
         """The place of a key: its own, or that of the nearest key above it.
 

@@ -5,6 +5,7 @@ Source: Pydantic 2, https://docs.pydantic.dev
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import difflib
 import typing
@@ -13,9 +14,11 @@ from types import MappingProxyType
 from typing import Final, Generic, TypeVar, cast
 
 import pydantic
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, SecretBytes, SecretStr, TypeAdapter
 
-from modelkeep.configuration.secrecy import MASK, is_hidden, mask_text
+from modelkeep.configuration.secrecy import MASK, is_hidden, mask_text, secret_texts
 from modelkeep.configuration.tree import Mark, Reading, Tree, join, pick
 from modelkeep.core.errors import BadInput
 
@@ -42,17 +45,20 @@ class Schema(Generic[T]):
             raise BadInput(f"{kind!r} is no schema", hint="Give a Pydantic model or a dataclass.")
         self.kind = kind
         self._adapter: TypeAdapter[T] = TypeAdapter(kind)
+        self._typed = _structured(kind)
 
-    @property
-    def base(self) -> object:
-        """What OmegaConf takes as types and defaults: a dataclass, not a Pydantic model."""
-        plain = dataclasses.is_dataclass(self.kind) and not hasattr(self.kind, "__pydantic_fields__")
-        return self.kind if plain else None
+    def defaults(self, *, strict: bool = True) -> Reading:
+        """What the schema says itself: its defaults, so that others may refer to them and change parts.
 
-    def defaults(self) -> Reading:
-        """What a Pydantic model says itself: its plain defaults, so that others may refer to them and change parts."""
-        tree = {} if self.base is not None else _defaults(self.kind)
-        return Reading(tree, version="fixed", origin=Mark(self.kind.__name__))
+        A dataclass is taken by OmegaConf with its types; one with types that OmegaConf does not know, and a Pydantic
+        model, give plain defaults.
+        """
+        origin = Mark(self.kind.__name__)
+        if self._typed is None:
+            return Reading(_defaults(self.kind), version="fixed", origin=origin)
+        typed = self._typed if strict else _opened(copy.deepcopy(self._typed))
+        tree = cast("Tree", OmegaConf.to_container(typed, resolve=False))
+        return Reading(tree, version="fixed", origin=origin, native=typed)
 
     def secret_keys(self) -> frozenset[str]:
         """The keys whose type says that they are secret."""
@@ -87,17 +93,40 @@ class Schema(Generic[T]):
         except pydantic.ValidationError as error:
             problems = error.errors(include_url=False, include_context=False)
         hidden = {*secrets, *self.secret_keys()}
+        unsaid = secret_texts(tree, hidden) if problems else set()
         known = {line.partition(": ")[0] for line in complaints}
-        lines = [_complaint(one, tree, mark, hidden) for one in problems]
+        lines = [_complaint(one, tree, mark, hidden, unsaid) for one in problems]
         complaints += [line for line in lines if line.partition(": ")[0] not in known]
         if complaints:
             raise BadInput("\n".join(complaints), hint="Nothing was applied; mend these and try again.")
         return cast("T", found)
 
 
+def _structured(kind: type) -> DictConfig | None:
+    if hasattr(kind, "__pydantic_fields__") or not dataclasses.is_dataclass(kind):
+        return None
+    try:
+        return cast("DictConfig", OmegaConf.structured(kind))
+    except OmegaConfBaseException:  # it has types that OmegaConf does not know
+        return None
+
+
+def _opened(config: DictConfig) -> DictConfig:
+    """Lets a typed config and those in it take keys that their types do not have."""
+    OmegaConf.set_struct(config, False)
+    for name in config:
+        if not (OmegaConf.is_missing(config, name) or OmegaConf.is_interpolation(config, cast("str", name))):
+            inner = config[name]
+            if isinstance(inner, DictConfig):
+                _opened(inner)
+    return config
+
+
 def _defaults(model: type, depth: int = 0) -> Tree:
     """Gives the defaults of a model and of the models in it; what is no plain value is left to Pydantic."""
     tree: Tree = {}
+    if dataclasses.is_dataclass(model) and not hasattr(model, "__pydantic_fields__"):
+        return _plain_defaults(model, depth)
     fields = model.model_fields if issubclass(model, BaseModel) else getattr(model, "__pydantic_fields__", {})
     for name, field in fields.items() if depth < _DEEP else ():
         alias = field.validation_alias or field.alias
@@ -112,6 +141,19 @@ def _defaults(model: type, depth: int = 0) -> Tree:
             tree[key] = _defaults(inner, depth + 1)
         elif default is not None and _plain(default):
             tree[key] = default
+    return {key: node for key, node in tree.items() if node != {} or not isinstance(node, dict)}
+
+
+def _plain_defaults(kind: type, depth: int) -> Tree:
+    tree: Tree = {}
+    for name, hint in _names(kind).items() if depth < _DEEP else ():
+        field = next(one for one in dataclasses.fields(kind) if one.name == name)
+        default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+        inner = _model(hint)
+        if inner is not None and (default is dataclasses.MISSING or isinstance(default, inner)):
+            tree[name] = _defaults(inner, depth + 1)
+        elif default is not None and _plain(default):
+            tree[name] = default  # type: ignore[assignment]
     return {key: node for key, node in tree.items() if node != {} or not isinstance(node, dict)}
 
 
@@ -152,7 +194,9 @@ def _swapped(node: object, swaps: Mapping[str, str], key: str = "") -> object:
     return swaps.get(key, node)
 
 
-def _complaint(problem: ErrorDetails, tree: Tree, mark: Callable[[str], Mark], hidden: Collection[str]) -> str:
+def _complaint(
+    problem: ErrorDetails, tree: Tree, mark: Callable[[str], Mark], hidden: Collection[str], texts: Collection[str]
+) -> str:
     """One line about one value; parts of the location that are no keys (tags of unions) are left out."""
     key, path = "", list[str | int]()
     for part in problem["loc"]:
@@ -163,15 +207,16 @@ def _complaint(problem: ErrorDetails, tree: Tree, mark: Callable[[str], Mark], h
                 continue
         path.append(part)
         key = join(key, part)
-    where = f"{mark(key)} {key}: "
+    where = f"{mark(key)} {key}: " if key else f"{mark(key)}: "
+    reason = mask_text(problem["msg"], texts)
     try:
         value = pick(tree, path)
     except KeyError:
         return f"{where}a value is missing"
     if isinstance(value, Mapping):
-        return f"{where}{problem['msg']}"
-    shown = MASK if is_hidden(key, hidden) else mask_text(repr(value), ())
-    return f"{where}{problem['msg']}, value {shown if len(shown) <= _LONG else shown[:_LONG] + '…'}"
+        return f"{where}{reason}"
+    shown = MASK if is_hidden(key, hidden) else mask_text(repr(value), texts)
+    return f"{where}{reason}, value {shown if len(shown) <= _LONG else shown[:_LONG] + '…'}"
 
 
 def _unknown(key: str, near: str, mark: Mark) -> str:

@@ -45,7 +45,7 @@ class Dotlist:
         marks: dict[str, Mark] = {}
         texts: dict[str, str] = {}
         for key, text in self._pairs:
-            mark = Mark(f"cli {key}={text}")
+            mark = Mark(f"cli {key}")
             assign(tree, key, scalar(text, mark), mark)
             marks[key], texts[key] = mark, text
         return Reading(tree, marks, version="fixed", origin=Mark(self.name), texts=texts)

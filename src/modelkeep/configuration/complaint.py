@@ -1,0 +1,78 @@
+"""OmegaConf's complaints as ours: the place, the key, the reason and the value, and never that of a secret."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from typing import Final
+
+from omegaconf.errors import ConfigKeyError
+
+from modelkeep.configuration.secrecy import MASK, is_hidden, mask_text, secret_texts
+from modelkeep.configuration.trail import Trail
+from modelkeep.core.errors import Error
+
+_CONVERTED: Final = re.compile(r"Value '?.*?'? of type '[^']*' could not be converted to (.*)", re.DOTALL)
+_NEAR: Final = re.compile(r"Key '.*' (?:not in|is not in) .*?(?:\. (Did you mean: .*\?))?\Z", re.DOTALL)
+_MERGED: Final = re.compile(r"Merge error: (.*?)\. value: .*", re.DOTALL)
+_LONG: Final = 80
+
+
+class Complaint:
+    """Words for what OmegaConf refused.
+
+    Args:
+        trail: who said what.
+        secret_keys: keys whose values are never shown.
+    """
+
+    def __init__(self, trail: Trail, secret_keys: Collection[str]) -> None:
+        self._trail = trail
+        self._secret_keys = secret_keys
+
+    def line(self, key: str, error: Exception | None) -> str:
+        """Gives `file:line key: reason, value`; without an error a value is missing."""
+        where = f"{self._trail.mark(key)} {key}: " if key else ""
+        if error is None:
+            return f"{where}a value is missing"
+        history = self._trail.history(key)
+        written = history[-1].value if history else None
+        hidden = is_hidden(key, self._secret_keys)
+        shown = MASK if hidden else mask_text(repr(written), self._values())
+        reason = self._reason(key, error)
+        value = "" if not key or isinstance(error, ConfigKeyError) else f", value {shown[:_LONG]}"
+        return f"{where}{reason if not hidden else _blind(reason, written)}{value}"
+
+    def _reason(self, key: str, error: Exception) -> str:
+        own = error.__cause__ if isinstance(error.__cause__, Error) else None
+        text = str(own.message if own else getattr(error, "msg", None) or error).partition("\n    full_key:")[0]
+        if "incompatible container types" in text:
+            return self._kinds(key)
+        if isinstance(error, ConfigKeyError) and (found := _NEAR.match(text)):
+            near = (found[1] or "").removeprefix("Did you mean: ").removesuffix("?")
+            return "the schema has no such key" + (f"; did you mean {near}?" if near else "")
+        if found := _CONVERTED.match(text):
+            return f"could not be converted to {found[1]}"
+        if found := _MERGED.match(text):
+            return found[1]
+        return mask_text(" ".join(text.split()), self._values())
+
+    def _kinds(self, key: str) -> str:
+        """Two sources disagree: one has a list where the other has a mapping."""
+        steps = [
+            (step.mark, "a mapping" if str(step.value).startswith("{") else "a list")
+            for step in self._trail.history(key)
+        ]
+        (old, one), (_, other) = steps[-2] if len(steps) > 1 else steps[-1], steps[-1]
+        return f"{other} where {old} has {one}"
+
+    def _values(self) -> set[str]:
+        """The texts of all values that are secret."""
+        return set().union(
+            *(secret_texts(one.tree, {*self._secret_keys, *one.secrets}) for one in self._trail.readings)
+        )
+
+
+def _blind(reason: str, written: object) -> str:
+    text = str(written)
+    return reason.replace(text, MASK) if text else reason
