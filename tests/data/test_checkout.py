@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from modelkeep.core.errors import BadInput, Busy, Conflict, Corrupt, Error, Missing
-from modelkeep.data import placing
 from modelkeep.data.repository import Repository
 from modelkeep.data.verbs.add import add
 from modelkeep.data.verbs.checkout import checkout
 from modelkeep.data.verbs.remove import remove
 from modelkeep.data.verbs.status import status
+from modelkeep.data.workspace import placing
 from modelkeep.store.blobs.objects import Blobs
 from tests.data.workspaces import again, grow, held, objects, repository, run_dvc, run_git
 
@@ -343,7 +343,7 @@ def test_a_manifest_that_climbs_out_is_refused(repo: Repository) -> None:
 def test_names_that_the_file_system_takes_for_one_are_refused_before_anything_is_touched(
     repo: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from modelkeep.data import changes
+    from modelkeep.data.workspace import changes
 
     grow(repo.root / "data", {"README": b"1", "readme": b"2", "caf\u00e9": b"3", "cafe\u0301": b"4"})
     add(repo, ["data"])

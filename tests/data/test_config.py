@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelkeep.core.errors import BadInput, Conflict, Missing
-from modelkeep.data.config import SECRETS, Config, masked, masked_url
-from modelkeep.data.ini import Ini
+from modelkeep.data.formats.config import SECRETS, Config, masked, masked_url
+from modelkeep.data.formats.ini import Ini
 from tests.peers import program
 
 SECRET = "s3cr3t-value"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from modelkeep.core.errors import Conflict, Missing
-from modelkeep.data import trash
+from modelkeep.data.moving import trash
 from modelkeep.data.verbs.add import add
 from modelkeep.data.verbs.checkout import checkout
 from modelkeep.data.verbs.gc import gc, undo

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from modelkeep.core.errors import BadInput, Conflict, Corrupt, Missing
-from modelkeep.data import manifest
+from modelkeep.data.formats import manifest
 from modelkeep.data.repository import Repository
 from modelkeep.data.verbs.add import add
 from modelkeep.data.verbs.get import get

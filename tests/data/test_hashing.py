@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelkeep.core.errors import BadInput, Busy, Conflict, Denied, Error, Missing
-from modelkeep.data import hashing, workers
-from modelkeep.data.hashing import dos2unix_md5, file_md5, many
+from modelkeep.data.snapshots import hashing, workers
+from modelkeep.data.snapshots.hashing import dos2unix_md5, file_md5, many
 from tests.peers import program
 
 MIB = 1 << 20
@@ -280,7 +280,7 @@ def test_a_process_with_threads_is_not_forked() -> None:
     script = """
 import os, sys, threading, warnings
 warnings.simplefilter("error")
-from modelkeep.data import hashing, workers
+from modelkeep.data.snapshots import hashing, workers
 from pathlib import Path
 hashing._FORK_COST = 0
 workers.cores = lambda: 2

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelkeep.core.errors import BadInput
-from modelkeep.data.ignore import Ignore, git_ignore, git_unignore
+from modelkeep.data.formats.ignore import Ignore, git_ignore, git_unignore
 from tests.peers import program
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from modelkeep.core.errors import BadInput, Conflict, Corrupt, Missing
-from modelkeep.data import metafile
+from modelkeep.data.formats import metafile
 from modelkeep.data.repository import Repository
 from modelkeep.data.verbs.add import add
 from modelkeep.data.verbs.import_ import import_

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from modelkeep.core.errors import BadInput, Conflict, Missing
-from modelkeep.data import metafile
+from modelkeep.data.formats import metafile
 from modelkeep.data.repository import Repository
 from modelkeep.data.verbs.import_url import import_url
 from modelkeep.data.verbs.status import status

@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelkeep.data import glance as glancing
-from modelkeep.data import index, workers
-from modelkeep.data.glance import glance
-from modelkeep.data.ignore import Ignore
-from modelkeep.data.index import Clock, Found, Key, doubtful, place_of, read, ripe, write, young
-from modelkeep.data.scan import Link, Listing, flat, stamp_of, walk
+from modelkeep.data.formats.ignore import Ignore
+from modelkeep.data.snapshots import glance as glancing
+from modelkeep.data.snapshots import index, workers
+from modelkeep.data.snapshots.glance import glance
+from modelkeep.data.snapshots.index import Clock, Found, Key, doubtful, place_of, read, ripe, write, young
+from modelkeep.data.snapshots.scan import Link, Listing, flat, stamp_of, walk
 
 KEY = Key("data", "md5", ("*.tmp",))
 NOTHING = Ignore(Path("/nowhere"))

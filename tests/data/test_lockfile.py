@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelkeep.core.errors import BadInput
-from modelkeep.data import plain
-from modelkeep.data.lockfile import pipeline_outs
-from modelkeep.data.metafile import LEGACY, Out
+from modelkeep.data.formats import plain
+from modelkeep.data.formats.lockfile import pipeline_outs
+from modelkeep.data.formats.metafile import LEGACY, Out
 
 HERE = Path("dvc.yaml")
 YAML = b"""\

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelkeep.core.errors import BadInput, Corrupt
-from modelkeep.data import manifest
-from modelkeep.data.names import safe_relpath
+from modelkeep.data.formats import manifest
+from modelkeep.data.formats.names import safe_relpath
 from tests.peers import program
 
 OID = "d41d8cd98f00b204e9800998ecf8427e"

@@ -14,8 +14,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from modelkeep.core.errors import BadInput, Corrupt, Missing
-from modelkeep.data import metafile
-from modelkeep.data.metafile import LEGACY, Dep, Metafile, Out
+from modelkeep.data.formats import metafile
+from modelkeep.data.formats.metafile import LEGACY, Dep, Metafile, Out
 from tests.peers import program
 
 HERE = Path("prices.csv.dvc")

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelkeep.core.errors import BadInput
-from modelkeep.data.names import safe_relpath, safe_relpaths, twins
+from modelkeep.data.formats.names import safe_relpath, safe_relpaths, twins
 
 SAFE = [
     "a",

@@ -7,7 +7,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelkeep.data.partitions import Change, PartitionChange, partition_of, summarise
+from modelkeep.data.datasets.partitions import Change, PartitionChange, partition_of, summarise
 
 folders = st.sampled_from(["", "dt=2026-01-01/", "dt=2026-01-02/region=eu/", "raw/dt=3/", "plain/", "=x/", "a=/"])
 paths = st.builds(lambda folder, name: f"{folder}{name}.parquet", folders, st.integers(0, 9))

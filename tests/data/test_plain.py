@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modelkeep.data import plain
+from modelkeep.data.formats import plain
 
 lines = st.sampled_from(
     [
@@ -56,6 +56,6 @@ def test_a_plain_value_means_what_ruamel_reads(value: str) -> None:
             assert YAML(typ="safe", pure=True).load(written) == {"a": [{"path": value}]}
         except YAMLError as error:  # pragma: no cover
             raise AssertionError(written) from error
-        from modelkeep.data.roundtrip import dumped
+        from modelkeep.data.formats.roundtrip import dumped
 
         assert dumped({"a": [{"path": value}]}) == written

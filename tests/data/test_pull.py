@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from modelkeep.core.errors import Conflict, Corrupt, Missing
-from modelkeep.data import metafile
+from modelkeep.data.formats import metafile
 from modelkeep.data.verbs.pull import pull
 from modelkeep.data.verbs.push import push
 from tests.data.transfers import Ground, ground, spoil

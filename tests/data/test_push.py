@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from modelkeep.core.errors import BadInput, Corrupt, Missing
-from modelkeep.data.cloud import Cloud, key_of
+from modelkeep.data.moving.cloud import Cloud, key_of
 from modelkeep.data.verbs.push import push
 from tests.data.transfers import Ground, git, ground, spoil
 
@@ -73,9 +73,9 @@ def test_a_folder_that_a_remote_elsewhere_holds_is_asked_for_by_its_manifest_alo
     cloud.folder = None  # type: ignore[misc]
     has = cloud.remote.has
     monkeypatch.setattr(cloud.remote, "has", lambda keys: asked.append(len(list(keys))) or has(keys), raising=False)
+    from modelkeep.data.moving.sending import send
+    from modelkeep.data.moving.wanted import wanted
     from modelkeep.data.progress import SILENT
-    from modelkeep.data.sending import send
-    from modelkeep.data.wanted import wanted
 
     outs = wanted(here.repo, pushing=True)
     send(here.repo, cloud, outs, SILENT)

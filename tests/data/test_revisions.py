@@ -8,7 +8,7 @@ import pytest
 
 from modelkeep.code.repository import Git
 from modelkeep.core.errors import BadInput, Missing
-from modelkeep.data.revisions import tracked_at, tracked_ever
+from modelkeep.data.elsewhere.revisions import tracked_at, tracked_ever
 from tests.data.registries import registry, save
 from tests.data.workspaces import grow, repository, run_git
 

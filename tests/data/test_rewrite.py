@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from modelkeep.core.errors import BadInput, Busy, Denied
-from modelkeep.data.rewrite import content, rewrite, shown
+from modelkeep.data.formats.rewrite import content, rewrite, shown
 
 
 def test_mode_and_link_stay(tmp_path: Path) -> None:

@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelkeep.core.errors import BadInput, Conflict, Denied, Missing
-from modelkeep.data import scan as scanning
-from modelkeep.data.ignore import Ignore
-from modelkeep.data.scan import STAMP, Before, Listing, flat, kind_of, scan, stamp_of, walk
+from modelkeep.data.formats.ignore import Ignore
+from modelkeep.data.snapshots import scan as scanning
+from modelkeep.data.snapshots.scan import STAMP, Before, Listing, flat, kind_of, scan, stamp_of, walk
 
 NOTHING = Ignore(Path("/nowhere"))
 NAMES = st.text(st.characters(exclude_characters="/\0", codec="utf-8"), min_size=1, max_size=6).filter(

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelkeep.core.errors import BadInput
-from modelkeep.data import side
-from modelkeep.data.side import Side, stays_inside
+from modelkeep.data.formats import side
+from modelkeep.data.formats.side import Side, stays_inside
 
 names = st.text(st.characters(exclude_characters="/\0\\:.~", codec="utf-8"), min_size=1, max_size=6)
 odd = [

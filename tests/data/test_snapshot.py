@@ -19,11 +19,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelkeep.core.errors import BadInput, Conflict
-from modelkeep.data import hashing, index, looking, manifest
+from modelkeep.data.formats import manifest
 from modelkeep.data.progress import SILENT
 from modelkeep.data.repository import Repository
-from modelkeep.data.scan import stamp_of
-from modelkeep.data.snapshot import Snapshot, peek, remember, snapshot
+from modelkeep.data.snapshots import hashing, index, looking
+from modelkeep.data.snapshots.scan import stamp_of
+from modelkeep.data.snapshots.snapshot import Snapshot, peek, remember, snapshot
 from tests.peers import program
 
 FILES = ["a", "b.txt", "sub/a", "sub/deep/é", "sub-a", "other/x", "sub/b"]
@@ -539,7 +540,7 @@ def test_ids_are_those_of_dvc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, s
     """Several random trees of odd names in one repository, added by DVC in one go."""
     import random
 
-    from modelkeep.data import metafile
+    from modelkeep.data.formats import metafile
 
     monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(tmp_path / "site"))
     monkeypatch.setenv("DVC_NO_ANALYTICS", "1")

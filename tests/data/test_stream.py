@@ -23,8 +23,8 @@ from pyarrow import parquet
 
 from modelkeep.core.clock import SECOND, Fixed
 from modelkeep.core.errors import BadInput, Busy, Conflict, Missing
+from modelkeep.data.datasets.stream import Stream
 from modelkeep.data.repository import Repository
-from modelkeep.data.stream import Stream
 from modelkeep.data.verbs.initialise import initialise
 
 
@@ -246,7 +246,7 @@ def test_a_killed_appender_loses_nothing_acknowledged(repo: Repository, seed: in
         import sys
         from pathlib import Path
         from modelkeep.data.repository import Repository
-        from modelkeep.data.stream import Stream
+        from modelkeep.data.datasets.stream import Stream
         stream = Stream(Repository(Path({str(repo.root)!r})), "events", every_rows=25)
         for batch in range(100_000):
             stream.append([{{"n": 2 * batch}}, {{"n": 2 * batch + 1}}])

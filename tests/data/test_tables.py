@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from modelkeep.core.errors import BadInput, Missing
-from modelkeep.data.tables import Nulls, TableDifference, compare
+from modelkeep.data.datasets.tables import Nulls, TableDifference, compare
 from modelkeep.quality.compare import compare as quality
 
 CALM = settings(

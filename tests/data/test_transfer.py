@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelkeep.core.errors import Corrupt, Error, Missing, Unreachable
-from modelkeep.data.cloud import Cloud, key_of, oid_of
-from modelkeep.data.reachable import names_in, reachable
-from modelkeep.data.transfer import Load, Moved, Tally
+from modelkeep.data.moving.cloud import Cloud, key_of, oid_of
+from modelkeep.data.moving.reachable import names_in, reachable
+from modelkeep.data.moving.transfer import Load, Moved, Tally
+from modelkeep.data.moving.wanted import Wanted, by_remote, wanted
 from modelkeep.data.verbs.add import add
 from modelkeep.data.verbs.pull import pull
 from modelkeep.data.verbs.push import push
-from modelkeep.data.wanted import Wanted, by_remote, wanted
 from tests.data.transfers import Ground, git, ground
 
 OIDS = st.text("0123456789abcdef", min_size=32, max_size=32)

@@ -6,7 +6,7 @@ import pytest
 
 from modelkeep.core.errors import Missing
 from modelkeep.data.repository import Repository
-from modelkeep.data.snapshot import peek
+from modelkeep.data.snapshots.snapshot import peek
 from modelkeep.data.verbs.add import add
 from modelkeep.data.verbs.status import status
 from modelkeep.data.verbs.unprotect import unprotect

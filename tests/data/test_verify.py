@@ -106,7 +106,7 @@ def test_a_remote_elsewhere_is_read_through_copies_that_are_gone_afterwards(
 ) -> None:
     here.folder("data", 5)
     push(here.repo)
-    monkeypatch.setattr("modelkeep.data.cloud._local", lambda url: None)
+    monkeypatch.setattr("modelkeep.data.moving.cloud._local", lambda url: None)
     oid, victim = members(here, here.remote)[0]
     spoil(victim, at=50)
     found = verify(here.repo, remote="origin", heal=False)

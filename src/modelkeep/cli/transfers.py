@@ -9,7 +9,7 @@ import click
 
 if TYPE_CHECKING:
     from modelkeep.core.shapes import Json
-    from modelkeep.data.transfer import Moved
+    from modelkeep.data.moving.transfer import Moved
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -48,7 +48,7 @@ def moved_json(moved: Moved) -> dict[str, Json]:
 def told(moved: Moved, verb: str, idle: str) -> str:
     """Gives a transfer as one sentence.
 
-    >>> from modelkeep.data.transfer import Moved
+    >>> from modelkeep.data.moving.transfer import Moved
     >>> told(Moved(remotes=("origin",), objects=2, bytes=4096), "Pushed", "Everything is up to date")
     'Pushed 2 objects, 4.0 KiB (origin).'
     """

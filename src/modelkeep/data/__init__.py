@@ -17,8 +17,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from modelkeep.data.datasets.stream import Stream as Stream
     from modelkeep.data.repository import Repository as Repository
-    from modelkeep.data.stream import Stream as Stream
     from modelkeep.data.verbs.add import add as add
     from modelkeep.data.verbs.checkout import checkout as checkout
     from modelkeep.data.verbs.commit import commit as commit
@@ -60,7 +60,7 @@ _VERBS: Final = (
 )
 _PLACES: Final[dict[str, str]] = {
     "Repository": "modelkeep.data.repository",
-    "Stream": "modelkeep.data.stream",
+    "Stream": "modelkeep.data.datasets.stream",
     **{verb: f"modelkeep.data.verbs.{verb}" for verb in _VERBS},
 }
 

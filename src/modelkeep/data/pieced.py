@@ -15,7 +15,7 @@ from modelkeep.store.blobs.objects import Bad, Blobs, Placed, Placing
 if TYPE_CHECKING:
     from modelkeep.data.chunks.place import Place
     from modelkeep.data.repository import Repository
-    from modelkeep.data.snapshot import Snapshot
+    from modelkeep.data.snapshots.snapshot import Snapshot
 
 
 class PiecedBlobs(Blobs):

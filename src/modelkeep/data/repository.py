@@ -15,8 +15,8 @@ from modelkeep.core.errors import BadInput, Busy, Denied, Missing
 from modelkeep.data.progress import SILENT, Progress
 
 if TYPE_CHECKING:
-    from modelkeep.data.config import Config
-    from modelkeep.data.ignore import Ignore
+    from modelkeep.data.formats.config import Config
+    from modelkeep.data.formats.ignore import Ignore
     from modelkeep.store.blobs.objects import Blobs
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -55,7 +55,7 @@ class Repository:
     @cached_property
     def config(self) -> Config:
         """The settings of all levels."""
-        from modelkeep.data.config import Config
+        from modelkeep.data.formats.config import Config
 
         return Config.load(self.root)
 
@@ -69,7 +69,7 @@ class Repository:
     @cached_property
     def ignore(self) -> Ignore:
         """What `.dvcignore` files keep out."""
-        from modelkeep.data.ignore import Ignore
+        from modelkeep.data.formats.ignore import Ignore
 
         return Ignore.load(self.root)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 from modelkeep.core.errors import BadInput, Missing
-from modelkeep.data.metafile import Metafile, Out, read
+from modelkeep.data.formats.metafile import Metafile, Out, read
 
 if TYPE_CHECKING:
     from modelkeep.data.repository import Repository
@@ -120,7 +120,7 @@ def _of(metafile: Metafile) -> Iterator[Tracked]:
 def _pipeline(folder: Path, names: list[str]) -> Iterator[Tracked]:
     if not names:
         return
-    from modelkeep.data.lockfile import pipeline_outs
+    from modelkeep.data.formats.lockfile import pipeline_outs
 
     lock, stages = folder / "dvc.lock", folder / "dvc.yaml"
     for metafile in pipeline_outs(

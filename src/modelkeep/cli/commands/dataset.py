@@ -18,8 +18,8 @@ from modelkeep.core.shapes import Json
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from modelkeep.data.datasets.stream import Appended, Snapshot, Stream
     from modelkeep.data.progress import Progress
-    from modelkeep.data.stream import Appended, Snapshot, Stream
 
 Format = Literal["jsonl", "csv", "parquet"]
 F = TypeVar("F", bound=Callable[..., object])
@@ -164,8 +164,8 @@ def _stream(name: Path, every_rows: int = 100_000, every_s: float = 600.0) -> St
     from modelkeep.cli.extra import need
 
     need("data", "blake3")
+    from modelkeep.data.datasets.stream import Stream
     from modelkeep.data.repository import Repository
-    from modelkeep.data.stream import Stream
 
     return Stream(Repository.find(), Path(os.path.abspath(name)), every_rows=every_rows, every_s=every_s)  # noqa: PTH100
 

@@ -65,7 +65,7 @@ def diff(
 
 
 def _tables(repo: Repository, found: Difference, progress: Progress) -> list[TableChange]:
-    from modelkeep.data.tables import is_table
+    from modelkeep.data.datasets.tables import is_table
     from modelkeep.data.verbs.diff import tables
 
     if not any(is_table(Path(one.path)) for one in found.modified if one.is_file):
@@ -117,7 +117,7 @@ def _folded(found: Difference) -> set[str]:
 
 
 def _partition(path: str, folders: Iterable[str]) -> str:
-    from modelkeep.data.partitions import partition_of
+    from modelkeep.data.datasets.partitions import partition_of
 
     for folder in folders:
         if path.startswith(folder + "/"):

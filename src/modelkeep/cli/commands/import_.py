@@ -10,7 +10,7 @@ from modelkeep.cli.extra import need
 from modelkeep.cli.output import json_option, print_json
 
 if TYPE_CHECKING:
-    from modelkeep.data.imports import Imported
+    from modelkeep.data.elsewhere.imports import Imported
 
 
 @click.command("import")

@@ -12,7 +12,7 @@ from modelkeep.cli.output import clean, json_option, print_json, table
 from modelkeep.core.shapes import Json
 
 if TYPE_CHECKING:
-    from modelkeep.data.config import Config
+    from modelkeep.data.formats.config import Config
 
 F = TypeVar("F", bound=Callable[..., object])
 _LEVELS = {
@@ -58,7 +58,7 @@ def add(name: str, url: str, default: bool, force: bool, level: str | None) -> N
 @json_option
 def list_(level: str | None, as_json: bool) -> None:
     """List the remotes and their options; secrets are masked."""
-    from modelkeep.data.masking import masked, masked_url
+    from modelkeep.data.formats.masking import masked, masked_url
 
     config = _config()
     main = config.get("core", "remote").lower()

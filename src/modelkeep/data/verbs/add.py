@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from modelkeep.core.errors import BadInput, Conflict, Missing
-from modelkeep.data import manifest, metafile, side, staging
-from modelkeep.data.metafile import Metafile, Out
-from modelkeep.data.present import absent
+from modelkeep.data.formats import manifest, metafile, side
+from modelkeep.data.formats.metafile import Metafile, Out
 from modelkeep.data.progress import SILENT, Progress
 from modelkeep.data.repository import disk_errors
-from modelkeep.data.snapshot import Snapshot, snapshot
+from modelkeep.data.snapshots.snapshot import Snapshot, snapshot
 from modelkeep.data.targets import Tracked, walk
 from modelkeep.data.verbs.commit import (
     absorbed,
@@ -26,6 +25,8 @@ from modelkeep.data.verbs.commit import (
     noted,
     record_side,
 )
+from modelkeep.data.workspace import staging
+from modelkeep.data.workspace.present import absent
 
 if TYPE_CHECKING:
     from modelkeep.data.repository import Repository

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelkeep.core.errors import Conflict, Corrupt, Missing
-from modelkeep.data.changes import Plan, needed, plan
-from modelkeep.data.placed import Note, note, placed, tidy
-from modelkeep.data.placing import Done, Unfit, apply
-from modelkeep.data.present import absent
 from modelkeep.data.progress import SILENT, Progress
 from modelkeep.data.repository import disk_errors
-from modelkeep.data.snapshot import peek
+from modelkeep.data.snapshots.snapshot import peek
 from modelkeep.data.targets import Tracked, tracked
+from modelkeep.data.workspace.changes import Plan, needed, plan
+from modelkeep.data.workspace.placed import Note, note, placed, tidy
+from modelkeep.data.workspace.placing import Done, Unfit, apply
+from modelkeep.data.workspace.present import absent
 
 if TYPE_CHECKING:
     from modelkeep.data.repository import Repository
@@ -232,7 +232,7 @@ def _clear(
 
 
 def _is_ours(repo: Repository, one: Note, path: Path, here: set[str]) -> bool:
-    from modelkeep.data.metafile import Out
+    from modelkeep.data.formats.metafile import Out
 
     if any(name.startswith(one.path + "/") for name in here):
         return False

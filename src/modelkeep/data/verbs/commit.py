@@ -9,18 +9,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelkeep.core.errors import Conflict, Missing
-from modelkeep.data import metafile, side, staging
-from modelkeep.data.names import safe_relpaths
-from modelkeep.data.placed import Note, note
-from modelkeep.data.present import absent
+from modelkeep.data.formats import metafile, side
+from modelkeep.data.formats.names import safe_relpaths
 from modelkeep.data.progress import SILENT, Progress
 from modelkeep.data.repository import disk_errors
 from modelkeep.data.targets import Tracked, outs_of, tracked
+from modelkeep.data.workspace import staging
+from modelkeep.data.workspace.placed import Note, note
+from modelkeep.data.workspace.present import absent
 from modelkeep.store.blobs.objects import Placing, Taking
 
 if TYPE_CHECKING:
     from modelkeep.data.repository import Repository
-    from modelkeep.data.snapshot import Snapshot
+    from modelkeep.data.snapshots.snapshot import Snapshot
     from modelkeep.data.verbs.add import AddedItem
 
 
@@ -97,7 +98,7 @@ def commit(
 
 
 def _commit(repo: Repository, one: Tracked, relink: bool, progress: Progress) -> tuple[CommittedItem, list[Path]]:
-    from modelkeep.data.snapshot import snapshot
+    from modelkeep.data.snapshots.snapshot import snapshot
 
     chunked = one.kind == "dvc" and side.read(one.metafile).chunked
     new = 0
@@ -142,7 +143,7 @@ def _as_committed(done: AddedItem) -> CommittedItem:
 
 def current(repo: Repository, one: Tracked, progress: Progress = SILENT) -> Snapshot | None:
     """Gives what an output is now, hashed the way that its metafile was; None when it is not there."""
-    from modelkeep.data.snapshot import snapshot
+    from modelkeep.data.snapshots.snapshot import snapshot
 
     return snapshot(repo, one.path, hash=one.out.hash, progress=progress)
 
@@ -154,7 +155,7 @@ def relinks(repo: Repository, relink: bool) -> bool:
 
 def absorbed(repo: Repository, path: Path, *, relink: bool, progress: Progress = SILENT) -> int:
     """Stores what nobody has hashed yet in one pass; gives how many objects that were."""
-    from modelkeep.data.absorbing import absorb
+    from modelkeep.data.workspace.absorbing import absorb
 
     link = relink and repo.blobs.link_types[:1] == ("hardlink",)
     return absorb(repo, path, link=link, progress=progress)
@@ -228,7 +229,7 @@ def _takings(shot: Snapshot, missing: set[str]) -> dict[str, Taking]:
 
 def _link(repo: Repository, shot: Snapshot, entries: list[tuple[str, str]], done: set[str], progress: Progress) -> None:
     """Makes those files links to the cache that are not; executables stay copies, links of people stay theirs."""
-    from modelkeep.data.snapshot import remember
+    from modelkeep.data.snapshots.snapshot import remember
 
     executable = set(shot.side.executable) | ({""} if shot.executable else set())
     skip = executable | set(shot.side.symlinks)

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from modelkeep.code.repository import Git
 from modelkeep.core.errors import BadInput, Corrupt, Error, Missing
 from modelkeep.core.shapes import Json
-from modelkeep.data import manifest
-from modelkeep.data.partitions import Change, PartitionChange, summarise
+from modelkeep.data.datasets.partitions import Change, PartitionChange, summarise
+from modelkeep.data.elsewhere.revisions import is_below, tracked_at
+from modelkeep.data.formats import manifest
 from modelkeep.data.progress import SILENT, Progress
-from modelkeep.data.revisions import is_below, tracked_at
 
 if TYPE_CHECKING:
-    from modelkeep.data.metafile import Out
+    from modelkeep.data.datasets.tables import Measures, TableDifference
+    from modelkeep.data.formats.metafile import Out
     from modelkeep.data.repository import Repository
-    from modelkeep.data.tables import Measures, TableDifference
 
 
 class Version(NamedTuple):
@@ -175,7 +175,7 @@ def tables(
         measures: compares the distributions of columns; None leaves that out.
         progress: hears of files.
     """
-    from modelkeep.data.tables import compare, is_table
+    from modelkeep.data.datasets.tables import compare, is_table
 
     changed = [one for one in difference.modified if one.is_file and is_table(Path(one.path))]
     with progress.begin("Comparing tables", total=len(changed)) as step:
@@ -228,7 +228,7 @@ def _at(git: Git, commit: str, prefix: str) -> _Half:
 
 def _now(repo: Repository, progress: Progress) -> _Half:
     """The workspace; what has not changed since it was last looked at is not read again."""
-    from modelkeep.data.snapshot import peek, snapshot
+    from modelkeep.data.snapshots.snapshot import peek, snapshot
     from modelkeep.data.targets import tracked
 
     outs: _Side = {}
@@ -359,8 +359,8 @@ class _Comparison:
         """Notes what the cache lacks of the old side."""
         if not old.oid:
             return
-        from modelkeep.data.metafile import Out
-        from modelkeep.data.present import absent
+        from modelkeep.data.formats.metafile import Out
+        from modelkeep.data.workspace.present import absent
 
         out = Out(path=path, oid=old.oid, hash="md5-dos2unix" if old.legacy else "md5")
         lacking = absent(self._repo, [out]).get(old.oid, set())
@@ -380,7 +380,7 @@ class _Comparison:
 
 def _manifest(repo: Repository, oid: str, legacy: bool) -> bytes | None:
     """A folder's list of files, from the cache or the default remote; None when neither has a sound one."""
-    from modelkeep.data.cloud import Cloud, key_of
+    from modelkeep.data.moving.cloud import Cloud, key_of
 
     try:
         return repo.blobs.read(oid, legacy=legacy)

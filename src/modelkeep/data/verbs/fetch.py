@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelkeep.core.errors import Corrupt, Error, Missing
+from modelkeep.data.moving.transfer import Kind, Moved, Tally, beside, run
+from modelkeep.data.moving.wanted import Wanted, imported, wanted
 from modelkeep.data.progress import SILENT, Progress
-from modelkeep.data.transfer import Kind, Moved, Tally, beside, run
-from modelkeep.data.wanted import Wanted, imported, wanted
 
 if TYPE_CHECKING:
     from modelkeep.data.repository import Repository
@@ -48,7 +48,7 @@ def fetch(
         Missing: an object is not on the remote; a target is not tracked; a remote is not configured.
         Unreachable: the remote does not answer.
     """
-    from modelkeep.data.receiving import lacking, receive
+    from modelkeep.data.moving.receiving import lacking, receive
 
     outs = wanted(
         repo,
@@ -73,7 +73,7 @@ def fetch(
 
 def _imported(repo: Repository, metafile: Path, one: Wanted, progress: Progress) -> Moved:
     """Fetches what another repository keeps from where that repository keeps it."""
-    from modelkeep.data.imports import refetch
+    from modelkeep.data.elsewhere.imports import refetch
 
     tally = Tally()
     try:
@@ -91,7 +91,7 @@ def _imported(repo: Repository, metafile: Path, one: Wanted, progress: Progress)
 
 def _complete(repo: Repository, file: Path, oid: str) -> None:
     """Writes into an import's metafile what was left open until its data was downloaded."""
-    from modelkeep.data import manifest, metafile
+    from modelkeep.data.formats import manifest, metafile
 
     before = metafile.read(file)
     blobs = repo.blobs

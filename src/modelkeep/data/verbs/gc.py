@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from modelkeep.core.errors import BadInput, Conflict
-from modelkeep.data import trash
-from modelkeep.data.cloud import key_of
+from modelkeep.data.moving import trash
+from modelkeep.data.moving.cloud import key_of
+from modelkeep.data.moving.reachable import Reach, Scope, reachable
 from modelkeep.data.progress import SILENT, Progress
-from modelkeep.data.reachable import Reach, Scope, reachable
 
 if TYPE_CHECKING:
-    from modelkeep.data.cloud import Cloud
+    from modelkeep.data.moving.cloud import Cloud
     from modelkeep.data.repository import Repository
 
 GRACE_S: Final = 3600.0
@@ -99,7 +99,7 @@ def gc(
         Conflict: something cannot be read, a manifest is nowhere, history is cut off, or nobody said who else uses the
             cache; nothing was deleted.
     """
-    from modelkeep.data.cloud import Cloud
+    from modelkeep.data.moving.cloud import Cloud
 
     scope = Scope(
         workspace=workspace, branches=all_branches, tags=all_tags, commits=all_commits, revisions=tuple(revisions)
@@ -130,7 +130,7 @@ class _Rules:
 
 def _configured(repo: Repository, jobs: int | None) -> list[Cloud]:
     """Gives every remote that can be asked for manifests."""
-    from modelkeep.data.cloud import Cloud
+    from modelkeep.data.moving.cloud import Cloud
 
     found: list[Cloud] = []
     for settings in repo.config.remotes().values():
@@ -305,7 +305,7 @@ def undo(repo: Repository, when: str = "", *, cloud: bool = False, remote: str =
         Missing: there is nothing to bring back.
         Conflict: several runs begin like that.
     """
-    from modelkeep.data.cloud import Cloud
+    from modelkeep.data.moving.cloud import Cloud
 
     with repo.writing():
         if not cloud:

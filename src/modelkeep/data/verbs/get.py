@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from modelkeep.core.errors import BadInput, Busy, Conflict, Unreachable
-from modelkeep.data.foreign import Foreign, open_foreign
-from modelkeep.data.pieces import Gathered, Piece, gather
+from modelkeep.data.elsewhere.foreign import Foreign, open_foreign
+from modelkeep.data.elsewhere.pieces import Gathered, Piece, gather
 from modelkeep.data.progress import SILENT, Progress
 from modelkeep.data.repository import Repository, disk_errors
 
@@ -69,7 +69,7 @@ def get(
         Conflict: something is at that place.
         BadInput: a name in the repository would lead out of the place.
     """
-    from modelkeep.data.supply import Supply
+    from modelkeep.data.elsewhere.supply import Supply
 
     with open_foreign(url, rev) as foreign:
         target = target_of(foreign, path, out, force=force)
@@ -186,7 +186,7 @@ def _make_links(target: Path, gathered: Gathered) -> None:
 
 def _aside(part: Path) -> Repository:
     """A repository of our own beside the target, whose cache takes what is fetched; nobody's settings count there."""
-    from modelkeep.data.config import Config
+    from modelkeep.data.formats.config import Config
 
     part.parent.mkdir(parents=True, exist_ok=True)
     repo = Repository(part)

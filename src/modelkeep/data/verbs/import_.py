@@ -6,12 +6,12 @@ import posixpath
 from typing import TYPE_CHECKING
 
 from modelkeep.core.errors import BadInput
-from modelkeep.data.foreign import Foreign, open_foreign
-from modelkeep.data.imports import Imported, place_for, settle, taken
-from modelkeep.data.metafile import Dep, Out
-from modelkeep.data.pieces import exists, gather
+from modelkeep.data.elsewhere.foreign import Foreign, open_foreign
+from modelkeep.data.elsewhere.imports import Imported, place_for, settle, taken
+from modelkeep.data.elsewhere.pieces import exists, gather
+from modelkeep.data.formats.metafile import Dep, Out
+from modelkeep.data.formats.side import Side
 from modelkeep.data.progress import SILENT, Progress
-from modelkeep.data.side import Side
 
 if TYPE_CHECKING:
     from modelkeep.data.repository import Repository
@@ -50,7 +50,7 @@ def import_(
         Conflict: something is at that place, or lies in or around something tracked.
         BadInput: it cannot be tracked there, or a name in the repository would lead out of the place.
     """
-    from modelkeep.data.supply import Supply
+    from modelkeep.data.elsewhere.supply import Supply
 
     _without_secret(url)
     with open_foreign(url, rev, live=False) as foreign:
@@ -74,7 +74,7 @@ def _name(foreign: Foreign, path: str) -> str:
 
 
 def _without_secret(url: str) -> None:
-    from modelkeep.data.config import masked_url
+    from modelkeep.data.formats.config import masked_url
 
     if masked_url(url) != url:
         raise BadInput(

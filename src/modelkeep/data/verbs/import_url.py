@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from modelkeep.core.errors import BadInput, Missing
-from modelkeep.data import manifest
-from modelkeep.data.imports import Imported, place_for, settle
-from modelkeep.data.metafile import Dep, Out
+from modelkeep.data.elsewhere.imports import Imported, place_for, settle
+from modelkeep.data.formats import manifest
+from modelkeep.data.formats.metafile import Dep, Out
+from modelkeep.data.formats.side import Side
 from modelkeep.data.progress import SILENT, Progress
 from modelkeep.data.repository import disk_errors
-from modelkeep.data.side import Side
 
 if TYPE_CHECKING:
-    from modelkeep.data.config import RemoteSettings
+    from modelkeep.data.formats.config import RemoteSettings
     from modelkeep.data.repository import Repository
     from modelkeep.store.remote import Remote, Stat
 
@@ -71,7 +71,7 @@ def import_url(
 
 def _source(repo: Repository, url: str) -> Path | RemoteSettings:
     """A path of this machine, or the address with the options of the remote that it names."""
-    from modelkeep.data.config import RemoteSettings, masked_url
+    from modelkeep.data.formats.config import RemoteSettings, masked_url
 
     if url.startswith("remote://"):
         name, _, path = url.removeprefix("remote://").partition("/")
@@ -116,8 +116,8 @@ def _from_path(
 def _from_folder(
     repo: Repository, source: Path, written: str, place: Path, *, no_download: bool, progress: Progress
 ) -> tuple[Out, Dep, Side]:
-    from modelkeep.data.ignore import Ignore
-    from modelkeep.data.scan import scan
+    from modelkeep.data.formats.ignore import Ignore
+    from modelkeep.data.snapshots.scan import scan
     from modelkeep.store.blobs.hashed import file_digest
 
     if place.is_relative_to(source.absolute()):

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 from modelkeep.core.errors import Missing
 from modelkeep.core.shapes import Json
-from modelkeep.data.foreign import Foreign, Plain, open_foreign
+from modelkeep.data.elsewhere.foreign import Foreign, Plain, open_foreign
+from modelkeep.data.elsewhere.revisions import TrackedAt, is_below
 from modelkeep.data.progress import SILENT, Progress
-from modelkeep.data.revisions import TrackedAt, is_below
 
 if TYPE_CHECKING:
-    from modelkeep.data.supply import Supply
+    from modelkeep.data.elsewhere.supply import Supply
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +74,7 @@ def list_(
         Missing: no such repository, revision or path.
         Unreachable: the repository or its remote does not answer.
     """
-    from modelkeep.data.supply import Supply
+    from modelkeep.data.elsewhere.supply import Supply
 
     with open_foreign(url, rev) as foreign, progress.begin(f"Listing {foreign.name}"):
         walk = _Walk(foreign, Supply(foreign, remote=remote, progress=progress), dvc_only)

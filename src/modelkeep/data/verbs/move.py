@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelkeep.core.errors import BadInput, Conflict, Missing
-from modelkeep.data import metafile, side, staging
-from modelkeep.data.metafile import Dep, Metafile
-from modelkeep.data.placed import Note, note
+from modelkeep.data.formats import metafile, side
+from modelkeep.data.formats.metafile import Dep, Metafile
 from modelkeep.data.progress import SILENT, Progress
 from modelkeep.data.repository import disk_errors
-from modelkeep.data.snapshot import peek, remember, snapshot
+from modelkeep.data.snapshots.snapshot import peek, remember, snapshot
 from modelkeep.data.targets import Tracked, only, walk
 from modelkeep.data.verbs.add import checked
+from modelkeep.data.workspace import staging
+from modelkeep.data.workspace.placed import Note, note
 
 if TYPE_CHECKING:
     from modelkeep.data.repository import Repository

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from modelkeep.data.moving.transfer import Moved
 from modelkeep.data.progress import SILENT, Progress
-from modelkeep.data.transfer import Moved
 from modelkeep.data.verbs.fetch import fetch
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from modelkeep.data.moving.transfer import Moved, run
+from modelkeep.data.moving.wanted import wanted
 from modelkeep.data.progress import SILENT, Progress
-from modelkeep.data.transfer import Moved, run
-from modelkeep.data.wanted import wanted
 
 if TYPE_CHECKING:
     from modelkeep.data.repository import Repository
@@ -49,7 +49,7 @@ def push(
         Missing: an object is neither here nor there; a target is not tracked; a remote is not configured.
         Unreachable: the remote does not answer.
     """
-    from modelkeep.data.sending import send
+    from modelkeep.data.moving.sending import send
 
     outs = wanted(
         repo,

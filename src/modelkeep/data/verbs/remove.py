@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelkeep.core.errors import BadInput, Conflict
-from modelkeep.data import metafile, side, staging
-from modelkeep.data.placed import Note, note
+from modelkeep.data.formats import metafile, side
 from modelkeep.data.progress import SILENT, Progress
 from modelkeep.data.repository import disk_errors
-from modelkeep.data.snapshot import snapshot
+from modelkeep.data.snapshots.snapshot import snapshot
 from modelkeep.data.targets import Tracked, tracked
 from modelkeep.data.verbs.unprotect import unprotect_path
+from modelkeep.data.workspace import staging
+from modelkeep.data.workspace.placed import Note, note
 
 if TYPE_CHECKING:
     from modelkeep.data.repository import Repository

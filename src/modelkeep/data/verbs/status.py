@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
-from modelkeep.data import side
-from modelkeep.data.present import absent
+from modelkeep.data.formats import side
 from modelkeep.data.progress import SILENT, Progress
-from modelkeep.data.snapshot import Snapshot, snapshot
+from modelkeep.data.snapshots.snapshot import Snapshot, snapshot
 from modelkeep.data.targets import Tracked, tracked
+from modelkeep.data.workspace.present import absent
 
 if TYPE_CHECKING:
     from modelkeep.data.repository import Repository
@@ -107,7 +107,7 @@ def status(
         Unreachable: the remote does not answer.
     """
     if cloud or remote:
-        from modelkeep.data.compared import compared
+        from modelkeep.data.moving.compared import compared
 
         return Status(
             items=(),
@@ -162,7 +162,7 @@ def _differing(
 def recorded(repo: Repository, one: Tracked) -> list[tuple[str, str]] | None:
     """Gives the files of an output as its manifest has them; None when it is not in the cache or no folder."""
     from modelkeep.core.errors import Corrupt, Missing
-    from modelkeep.data import manifest
+    from modelkeep.data.formats import manifest
 
     if not one.out.oid.endswith(".dir"):
         return None

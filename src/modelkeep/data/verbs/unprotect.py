@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from modelkeep.core.errors import Missing
 from modelkeep.data.progress import SILENT, Progress
 from modelkeep.data.repository import disk_errors
-from modelkeep.data.snapshot import peek, remember, snapshot
+from modelkeep.data.snapshots.snapshot import peek, remember, snapshot
 from modelkeep.data.targets import tracked
 
 if TYPE_CHECKING:

@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelkeep.core.errors import Corrupt, Error, Missing
-from modelkeep.data import manifest
-from modelkeep.data.cloud import key_of, oid_of
+from modelkeep.data.formats import manifest
+from modelkeep.data.moving.cloud import key_of, oid_of
+from modelkeep.data.moving.transfer import Counted, Load, beside, loads
+from modelkeep.data.moving.wanted import Wanted, by_remote, wanted
 from modelkeep.data.progress import SILENT, Progress, Step
-from modelkeep.data.transfer import Counted, Load, beside, loads
-from modelkeep.data.wanted import Wanted, by_remote, wanted
 from modelkeep.store.blobs.hashed import dos2unix_md5, file_digest
 
 if TYPE_CHECKING:
     from modelkeep.data.chunks.answers import BadPart
-    from modelkeep.data.cloud import Cloud
+    from modelkeep.data.moving.cloud import Cloud
     from modelkeep.data.repository import Repository
 
 
@@ -156,8 +156,8 @@ def _scrub(repo: Repository, load: Load, oids: set[str], heal: bool, progress: P
 
 def _heal(repo: Repository, load: Load, oids: set[str], progress: Progress) -> set[str]:
     """Replaces objects of the cache from the workspace, then from the remotes of the outputs they belong to."""
-    from modelkeep.data.cloud import Cloud
-    from modelkeep.data.healing import heal
+    from modelkeep.data.moving.cloud import Cloud
+    from modelkeep.data.moving.healing import heal
 
     healed = heal(repo, oids, load, [], progress)
     names = list(by_remote(load.outs)) or [""]
@@ -207,7 +207,7 @@ def _heal_chunks(
     from modelkeep.data import chunks
     from modelkeep.data.chunks.place import Place
     from modelkeep.data.chunks.upkeep import quarantine
-    from modelkeep.data.cloud import Cloud
+    from modelkeep.data.moving.cloud import Cloud
 
     quarantine(Place.of(repo), found)
     oids = {oid for part in found for oid in part.oids}
@@ -228,7 +228,7 @@ def _heal_chunks(
 def _on_remotes(
     repo: Repository, groups: dict[str, list[Wanted]], heal: bool, jobs: int | None, progress: Progress
 ) -> Verified:
-    from modelkeep.data.cloud import Cloud
+    from modelkeep.data.moving.cloud import Cloud
 
     total = Verified()
     for name, some in groups.items():
@@ -315,7 +315,7 @@ class _Reading:
 
     def _send(self, oids: Collection[str]) -> set[str]:
         """Sends sound copies from here, and gives those that could be sent."""
-        from modelkeep.data.healing import heal
+        from modelkeep.data.moving.healing import heal
         from modelkeep.store.remote import Upload
 
         blobs, legacy = self.repo.blobs, self.load.legacy

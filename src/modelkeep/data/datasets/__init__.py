@@ -1,0 +1,1 @@
+"""Data by their content: streams that only grow, partitions, and what differs between two tables."""

@@ -1,0 +1,1 @@
+"""Tracked data at other revisions and in other repositories."""

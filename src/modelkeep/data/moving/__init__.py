@@ -1,0 +1,1 @@
+"""Objects between cache and remotes: what is needed, sent, received, healed, and what nothing needs any more."""

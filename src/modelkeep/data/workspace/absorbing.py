@@ -1,0 +1,88 @@
+"""Storing what nobody has hashed yet: read once, hashed and written in the same pass."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from modelkeep.data.formats.manifest import encode, oid_of
+from modelkeep.data.formats.names import safe_relpaths
+from modelkeep.data.progress import SILENT, Progress
+from modelkeep.data.repository import disk_errors
+from modelkeep.data.snapshots.index import place_of
+from modelkeep.data.snapshots.looking import Job
+from modelkeep.data.snapshots.scan import FOLDER, kind_of, scan, stamp_of
+from modelkeep.data.snapshots.snapshot import remember
+
+if TYPE_CHECKING:
+    from modelkeep.data.repository import Repository
+
+
+_TICK_NS: Final = 50_000_000
+"""Longer than any kernel's tick: a file that was written within it may change again and keep its stamp."""
+
+
+def absorb(repo: Repository, path: Path, *, link: bool = False, progress: Progress = SILENT) -> int:
+    """Stores a file that the index does not know as it is, or a folder that it does not know at all.
+
+    What it knows is left to a snapshot, which reads only what changed. Afterwards the index knows what was stored.
+
+    Args:
+        repo: the repository.
+        path: the file or folder.
+        link: workspace files may become one with their objects.
+        progress: hears of bytes.
+
+    Returns: how many different objects were stored, or found in the cache already after reading; 0 for what is known.
+
+    Raises:
+        BadInput: something cannot be tracked.
+        Conflict: a file changed while it was read.
+        Busy: the disk is full.
+        Denied: the cache may not be written.
+    """
+    try:
+        there = path.stat()
+    except OSError:  # whoever takes the snapshot says what is wrong
+        return 0
+    if kind_of(there.st_mode) == FOLDER:
+        return _folder(repo, path, link, progress)
+    job = Job(repo, path, "md5", False)
+    seen = job.seen()
+    if seen is not None and not job.changes(seen, there):
+        return 0
+    there = _ripe(path, there)
+    with disk_errors(str(path)), progress.begin(f"Adding {path.name}", total=there.st_size, unit="bytes") as step:
+        (digest,) = repo.blobs.ingest([path], keep="link" if link else "copy", step=step)
+    remember(repo, path, digest.md5, seen=None if link else {"": stamp_of(there)})
+    return 1
+
+
+def _folder(repo: Repository, path: Path, link: bool, progress: Progress) -> int:
+    if place_of(repo.private, Job(repo, path, "md5", True).key).exists():
+        return 0
+    tree = scan(path, repo.ignore, repo.relpath(path))
+    if max((max(stamp[2], stamp[3]) for stamp in tree.stamps), default=0) > time.time_ns() - _TICK_NS:
+        time.sleep(_TICK_NS / 1e9)
+        tree = scan(path, repo.ignore, repo.relpath(path))
+    safe_relpaths(tree.paths, repo.shown(path))
+    total = sum(stamp[1] for stamp in tree.stamps)
+    with disk_errors(str(path)), progress.begin(f"Adding {path.name}", total=total, unit="bytes") as step:
+        top = str(path)
+        digests = repo.blobs.ingest(
+            [Path(f"{top}/{name}") for name in tree.paths], keep="link" if link else "copy", step=step
+        )
+    entries = [(name, digest.md5) for name, digest in zip(tree.paths, digests, strict=True)]
+    stamps = None if link else dict(zip(tree.paths, tree.stamps, strict=True))
+    remember(repo, path, oid_of(encode(entries)), entries, seen=stamps)
+    return len({oid for _, oid in entries})
+
+
+def _ripe(path: Path, there: os.stat_result) -> os.stat_result:
+    """Waits until a change would leave another stamp behind."""
+    if max(there.st_mtime_ns, there.st_ctime_ns) > time.time_ns() - _TICK_NS:
+        time.sleep(_TICK_NS / 1e9)
+        return path.stat()
+    return there
