@@ -159,7 +159,7 @@ metafiles = st.builds(
 
 def test_the_plain_form_needs_no_yaml_library() -> None:
     code = (
-        "import sys; from pathlib import Path; from modelkeep.data import metafile\n"
+        "import sys; from pathlib import Path; from modelkeep.data.formats import metafile\n"
         f"found = metafile.parse({PLAIN!r}, Path('x.dvc')); assert metafile.render(found, {PLAIN!r}) == {PLAIN!r}\n"
         "heavy = ('ruamel.yaml', 'yaml', 'json', 'pathspec', 'logging')\n"
         "print([name for name in sys.modules if name.startswith(heavy)])"

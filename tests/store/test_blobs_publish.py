@@ -208,6 +208,7 @@ def kills(folder: Path, work: str, *, rounds: int, count: int) -> None:
         assert {path.name: path.read_bytes() for path in (folder / "files").iterdir()} == before
         for path in folder.glob("w0/**/*"):
             assert path.is_dir() or path.read_bytes() == datas[path.name]
+    time.sleep(0.5)  # until the last worker of a killed run is gone, and its locks with it
     run = started(work, 0, folder)
     assert run.wait(100) == 0
     run.communicate()
