@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
-import yaml
-
 from modelkeep.configuration.tree import Mark, Node, Tree, parts
 from modelkeep.core.errors import BadInput
 
@@ -19,17 +15,17 @@ def scalar(text: str, mark: Mark) -> Node:
     >>> [scalar(text, Mark("here")) for text in ("8", "true", "[a, 1]", "", "1e3", "${db.url}")]
     [8, True, ['a', 1], '', 1000.0, '${db.url}']
     """
-    from omegaconf import OmegaConf
-
     if not text:
         return text
+    from modelkeep.configuration.sources.yaml import read_value
+
     try:
-        read = OmegaConf.to_container(OmegaConf.from_dotlist([f"value={text}"]), resolve=False)
-    except yaml.YAMLError as error:
+        return read_value(text, str(mark))
+    except BadInput as error:
         if text[0] in "{[":
-            raise BadInput(f"{mark}: {str(error).partition(chr(10))[0]}", hint="Quote it to make it a text.") from None
+            place = error.message.removeprefix(str(mark)).lstrip(":0123456789 ")
+            raise BadInput(f"{mark}: {place}", hint="Quote it to make it a text.") from None
         return text
-    return cast("dict[str, Node]", read)["value"]
 
 
 def assign(tree: Tree, key: str, value: Node, mark: Mark) -> None:

@@ -112,8 +112,11 @@ class Snapshot(Generic[T]):
     @cached_property
     def hash(self) -> str:
         """The content's SHA-256: equal configurations have equal hashes, also where secrets are masked."""
-        text = json.dumps(self._tree, sort_keys=True, default=repr, ensure_ascii=False)
-        return hashlib.sha256(text.encode()).hexdigest()
+        try:
+            text = json.dumps(self._tree, sort_keys=True, default=repr, ensure_ascii=False)
+        except TypeError:  # keys of several kinds
+            text = repr(_sorted(self._tree))
+        return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
     @cached_property
     def veil(self) -> Veil:
@@ -176,6 +179,12 @@ def _shown(snapshot: Snapshot[T]) -> Iterator[tuple[str, tuple[Scalar, Scalar]]]
     masked = dict(leaves(snapshot.masked))
     for key, value in leaves(snapshot._tree):
         yield key, (masked.get(key), value)
+
+
+def _sorted(node: object) -> object:
+    if isinstance(node, Mapping):
+        return sorted((repr(name), _sorted(value)) for name, value in node.items())
+    return [_sorted(item) for item in node] if isinstance(node, list | tuple) else repr(node)
 
 
 def _unlike(one: tuple[Scalar, Scalar] | None, other: tuple[Scalar, Scalar] | None) -> bool:

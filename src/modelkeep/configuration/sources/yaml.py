@@ -9,6 +9,7 @@ Source: YAML 1.1, https://yaml.org/spec/1.1/
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import ClassVar, Final
 
 import yaml
@@ -20,13 +21,19 @@ from modelkeep.configuration.tree import Mark, Reading, Tree, join
 from modelkeep.configuration.tree import Node as Value
 from modelkeep.core.errors import BadInput
 
+_LONGEST_NUMBER: Final = 3000
 _MOST_NODES: Final = 100_000
 _MOST_COPIES: Final = 100
 _MOST_DEEP: Final = 100
+_NUMBERS: Final = frozenset({"tag:yaml.org,2002:int", "tag:yaml.org,2002:float"})
+_SAFE_DEPTH: Final = 1000
+_LEADING: Final = re.compile(r"^[ \t?:-]+", re.MULTILINE)
 _TAG: Final = "tag:yaml.org,2002:"
+_DIGITS: Final = r"\d+(?:_\d+)*"
 _FLOAT: Final = re.compile(
-    r"[-+]?(?:\d[\d_]*\.[\d_]*(?:[eE][-+]?\d+)?|\d[\d_]*[eE][-+]?\d+|\.\d[\d_]*(?:[eE][-+]?\d+)?"
-    r"|\d[\d_]*(?::[0-5]?\d)+\.[\d_]*|\.(?:inf|Inf|INF))\Z|\.(?:nan|NaN|NAN)\Z"
+    rf"[-+]?{_DIGITS}(?:\.[\d_]*(?:[eE][-+]?\d+)?|[eE][-+]?\d+|(?::[0-5]?\d)+\.[\d_]*)\Z"
+    rf"|\.{_DIGITS}(?:[eE][-+]\d+)?\Z|[-+]?\.(?:inf|Inf|INF)\Z|\.(?:nan|NaN|NAN)\Z",
+    re.ASCII,
 )
 
 
@@ -61,22 +68,64 @@ def read_yaml(text: str, name: str) -> Reading:
     ({'a': {'b': 1}, 'c': {'b': 1, 'd': 1000.0}}, 'f.yaml:4')
     """
     composed = _Composed(name)
+    for loader, node in _nodes(text, name):
+        composed.add(loader, node)
+    return Reading(composed.tree, composed.marks)
+
+
+def read_value(text: str, name: str) -> Value:
+    """Reads one value as YAML: what stands right of `key: ` in a file.
+
+    Raises:
+        BadInput: it is no YAML.
+
+    >>> read_value("[a, 1e3]", "argument")
+    ['a', 1000.0]
+    """
+    found: Value = None
+    for loader, node in _nodes(text, name):
+        found = _Composed(name).value(loader, node)
+    return found
+
+
+def _nodes(text: str, name: str) -> Iterator[tuple[_Loader, Node]]:
     try:
+        _shallow(text, name)
         loader = _Loader(text)
         try:
             while loader.check_node():
-                composed.add(loader, loader.get_node())
+                yield loader, loader.get_node()
         finally:
             loader.dispose()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else name
         raise BadInput(f"{where}: {error.problem or error.context}", hint="Mend the YAML there.") from None
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise BadInput(f"{name}:{line}: {error.reason}", hint="Take the character away, or escape it.") from None
     except yaml.YAMLError as error:
         raise BadInput(f"{name}: {error}", hint="Mend the YAML there.") from None
-    except RecursionError:
-        raise BadInput(f"{name}: nested too deep", hint=f"At most {_MOST_DEEP} levels are read.") from None
-    return Reading(composed.tree, composed.marks)
+
+
+def _shallow(text: str, name: str) -> None:
+    """Refuses what is nested so deep that the parser, which is recursive and written in C, would overrun its stack.
+
+    Raises:
+        BadInput: it is.
+    """
+    deepest = text.count("[") + text.count("{") + 2 * max(map(len, _LEADING.findall(text)), default=0)
+    if deepest < _SAFE_DEPTH:
+        return
+    depth = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > _MOST_DEEP:
+            line = event.start_mark.line + 1
+            raise BadInput(f"{name}:{line}: more than {_MOST_DEEP} levels", hint="Is a bracket left open?")
 
 
 class _Composed:
@@ -98,6 +147,10 @@ class _Composed:
         value = self._value(loader, node, "", 0)
         assert isinstance(value, dict)
         self.tree = _over(self.tree, value)
+
+    def value(self, loader: _Loader, node: Node) -> Value:
+        """Gives the value of a node."""
+        return self._value(loader, node, "", 0)
 
     def _value(self, loader: _Loader, node: Node, key: str, depth: int) -> Value:
         self._count += 1
@@ -159,7 +212,7 @@ class _Composed:
     def _name_of(self, loader: _Loader, node: Node) -> str:
         if not isinstance(node, ScalarNode):
             raise self._wrong(node, "a key is a list or a mapping", "A key is a text or a number.")
-        name = self._scalar(loader, node)
+        name = node.value if node.tag == f"{_TAG}value" else self._scalar(loader, node)
         if name is None:
             raise self._wrong(node, "a key is empty", "Quote it if it is meant as a text: 'null'")
         return name  # type: ignore[return-value]
@@ -167,10 +220,14 @@ class _Composed:
     def _scalar(self, loader: _Loader, node: Node) -> Value:
         if node.tag not in {f"{_TAG}{kind}" for kind in ("null", "bool", "int", "float", "str", "binary", "value")}:
             raise self._tagged(node)
+        if node.tag in _NUMBERS and len(node.value) > _LONGEST_NUMBER:
+            raise self._wrong(node, f"a number of {len(node.value):,} characters", "Quote it if it is a text.")
         try:
             value: Value = loader.construct_object(node)
         except (ValueError, yaml.YAMLError):
-            raise self._wrong(node, f"{node.value!r} is not what its tag says", "Take the tag away.") from None
+            raise self._wrong(
+                node, f"the value is not what the tag {node.tag.replace(_TAG, '!!')} says", "Take the tag away."
+            ) from None
         return value
 
     def _tagged(self, node: Node) -> BadInput:
