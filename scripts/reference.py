@@ -17,6 +17,7 @@ from modelkeep.cli.commands import modelkeep
 from modelkeep.core.kinds import Kind
 from modelkeep.metrics.promql import aggregation, calls, functions, overtime
 from modelkeep.quality import series as derived
+from modelkeep.sdk import applied
 from modelkeep.server import own, settings
 
 ROOT = Path(__file__).resolve().parent.parent / "docs" / "reference"
@@ -95,6 +96,9 @@ def series() -> Iterator[str]:
     for package in ("host", "process"):
         module = importlib.import_module(f"modelkeep.metrics.probes.{package}")
         yield f"\n## Probe {package}\n\n{inspect.getdoc(module)}\n\n{inspect.getdoc(module.plugin)}"
+    yield "\n## Told by processes\n\n| series | what it gives |\n|---|---|"
+    for name, text in sorted(applied.HELP.items()):
+        yield f"| `{name}` | {text} |"
     yield "\n## The server's own\n\n| series | what it gives |\n|---|---|"
     for name, text in sorted(own.HELP.items()):
         yield f"| `{name}` | {text} |"
