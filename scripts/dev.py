@@ -19,8 +19,17 @@ ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
 PEERS = ROOT / "build" / "peers"
-SERVICES = {"prometheus": "prometheus", "openssh-server": "/usr/sbin/sshd", "nodejs": "node", "npm": "npm"}
-"""Debian package → the command that shows it is there; tests start private instances of these."""
+SERVICES = {
+    "prometheus": "prometheus",
+    "openssh-server": "/usr/sbin/sshd",
+    "nodejs": "node",
+    "npm": "npm",
+    "zookeeper": "/usr/share/java/zookeeper.jar",
+    "etcd-server": "etcd",
+    "postgresql": "/usr/lib/postgresql/15/bin/postgres",
+    "redis-server": "redis-server",
+}
+"""Debian package → the command or file that shows it is there; tests start private instances of these."""
 PYTHON_PEERS = ("dvc", "moto")
 """Programs that tests run beside us, each in an environment of its own, pinned in bench/peers/NAME.txt."""
 AZURITE = "azurite@3.37.0"
@@ -87,7 +96,7 @@ def install(extra: str) -> None:
 
 def services() -> None:
     """Installs the real services that tests start, as root on Debian; otherwise says the command."""
-    missing = [package for package, command in SERVICES.items() if shutil.which(command) is None]
+    missing = [package for package, command in SERVICES.items() if not there(command)]
     if not missing:
         return
     line = ["apt-get", "install", "--yes", "--no-install-recommends", *missing]
@@ -107,6 +116,11 @@ def services() -> None:
     finally:
         if silent:
             policy.unlink()
+
+
+def there(name: str) -> bool:
+    """Says whether a command is on the path, or a file where it is expected."""
+    return Path(name).exists() if name.startswith("/") else shutil.which(name) is not None
 
 
 def peers() -> None:

@@ -13,6 +13,8 @@ PLACES: Final = {
     "moto_server": PEERS / "moto" / "bin" / "moto_server",
     "azurite-blob": PEERS / "azurite" / "node_modules" / ".bin" / "azurite-blob",
     "sshd": Path("/usr/sbin/sshd"),
+    "postgres": Path("/usr/lib/postgresql/15/bin/postgres"),
+    "zookeeper": Path("/usr/share/java/zookeeper.jar"),
 }
 """Programs that are not on the path."""
 

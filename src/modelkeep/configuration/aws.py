@@ -1,22 +1,59 @@
-"""How sources speak to AWS: one client per service, its refusals as our errors."""
+"""How sources speak to AWS: one client per source, its refusals as our errors."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from modelkeep.core.errors import BadInput, Busy, Denied, Missing, Unreachable
+from modelkeep.core.errors import BadInput, Busy, Denied, Error, Missing, Unreachable
 
 if TYPE_CHECKING:
     from botocore.client import BaseClient  # type: ignore[import-untyped]
+    from botocore.exceptions import ClientError  # type: ignore[import-untyped]
 
 OPTIONS: Final = ("region", "endpoint", "profile", "poll")
 _MISSING: Final = frozenset({"ParameterNotFound", "ResourceNotFoundException"})
-_DENIED: Final = frozenset(
-    {"AccessDeniedException", "UnrecognizedClientException", "ExpiredTokenException", "InvalidSignatureException"}
+_DENIED: Final = (
+    "AccessDenied",
+    "UnrecognizedClient",
+    "InvalidClientToken",
+    "ExpiredToken",
+    "Signature",
+    "AuthFailure",
 )
-_BUSY: Final = frozenset({"ThrottlingException", "TooManyUpdates", "RequestLimitExceeded"})
+_BUSY: Final = ("Throttl", "TooManyRequests", "TooManyUpdates", "RequestLimitExceeded")
+
+
+class Aws:
+    """A client of one service, made when it is first needed.
+
+    Args:
+        service: `ssm` or `secretsmanager`.
+        name: what people see in errors.
+        options: region, endpoint and profile; credentials come from where AWS' own tools find them.
+    """
+
+    def __init__(self, service: str, name: str, options: Mapping[str, str]) -> None:
+        self._service, self._name = service, name
+        self._options = dict(options)
+        self._client: BaseClient | None = None
+        self._making = threading.Lock()
+
+    @contextmanager
+    def told(self) -> Iterator[BaseClient]:
+        """Lends the client; what it raises becomes our errors, see `told`."""
+        with self._making:
+            if self._client is None:
+                self._client = client(self._service, self._name, self._options)
+        with told(self._name):
+            yield self._client
+
+    def close(self) -> None:
+        """Closes the client's connections."""
+        if self._client is not None:
+            self._client.close()
 
 
 def client(service: str, name: str, options: Mapping[str, str]) -> BaseClient:
@@ -28,15 +65,15 @@ def client(service: str, name: str, options: Mapping[str, str]) -> BaseClient:
         options: region, endpoint and profile.
 
     Raises:
-        BadInput: boto3 is not installed, or there is no such profile.
+        BadInput: boto3 is not installed, or there is no such profile, region or endpoint.
     """
     try:
         import boto3  # type: ignore[import-untyped]
         from botocore.config import Config  # type: ignore[import-untyped]
-        from botocore.exceptions import BotoCoreError  # type: ignore[import-untyped]
+        from botocore.exceptions import BotoCoreError
     except ModuleNotFoundError:
         raise BadInput(f"{name} needs boto3", hint="pip install 'modelkeep[sources]'") from None
-    settings = Config(connect_timeout=5, read_timeout=10, retries={"max_attempts": 3, "mode": "standard"})
+    settings = Config(connect_timeout=5, read_timeout=10, retries={"max_attempts": 2, "mode": "standard"})
     try:
         session = boto3.Session(profile_name=options.get("profile"), region_name=options.get("region"))
         made: BaseClient = session.client(service, endpoint_url=options.get("endpoint"), config=settings)
@@ -47,21 +84,37 @@ def client(service: str, name: str, options: Mapping[str, str]) -> BaseClient:
 
 @contextmanager
 def told(name: str) -> Iterator[None]:
-    """Turns what boto3 raises into our errors; nothing in them is a credential."""
-    from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+    """Turns what boto3 raises into our errors; nothing in them is a credential.
+
+    Raises:
+        BadInput: AWS refuses what is asked.
+        Missing: there is no such thing.
+        Denied: the credentials are missing or wrong, or may not do this.
+        Busy: AWS asks to wait.
+        Unreachable: nobody answers, or AWS has a fault of its own.
+    """
+    from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
 
     try:
         yield
     except ClientError as error:
-        code = str(error.response.get("Error", {}).get("Code", ""))
-        if code in _MISSING:
-            raise Missing(f"{name}: there is no such thing", hint="Is the name right, and the region?") from None
-        if code in _DENIED or "AccessDenied" in code:
-            raise Denied(f"{name} refuses: {code}", hint="Check the credentials and what they may read.") from None
-        if code in _BUSY:
-            raise Busy(f"{name} asks to wait: {code}") from None
-        raise Unreachable(f"{name}: {code}", hint="It is asked again.") from None
-    except NoCredentialsError:
-        raise Denied(f"{name}: there are no credentials", hint="Set AWS_PROFILE or AWS_ACCESS_KEY_ID.") from None
+        raise _judged(error, name) from None
+    except (NoCredentialsError, PartialCredentialsError):
+        hint = "Set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
+        raise Denied(f"{name}: there are no credentials", hint=hint) from None
     except BotoCoreError as error:
         raise Unreachable(f"{name}: {type(error).__name__}", hint="Is it reachable from here?") from None
+
+
+def _judged(error: ClientError, name: str) -> Error:
+    code = str(error.response.get("Error", {}).get("Code", ""))
+    status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    if code in _MISSING:
+        return Missing(f"{name}: there is no such thing", hint="Is the name right, and the region?")
+    if any(word in code for word in _DENIED) or status in {401, 403}:
+        return Denied(f"{name} refuses: {code}", hint="Check the credentials and what they may read.")
+    if any(word in code for word in _BUSY) or status == 429:
+        return Busy(f"{name} asks to wait: {code}", hint="It is asked again.")
+    if 400 <= status < 500:
+        return BadInput(f"{name}: {code}", hint="Is the path right?")
+    return Unreachable(f"{name}: {code}", hint="It is asked again.")

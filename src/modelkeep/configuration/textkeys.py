@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import math
+import re
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
+from typing import Final
 
 from modelkeep.configuration.scalars import assign, scalar
-from modelkeep.configuration.tree import Mark, Reading, Tree
+from modelkeep.configuration.tree import Mark, Node, Reading, Tree, parts
 from modelkeep.core.errors import BadInput
 
-FORMATS = ("yaml", "json", "toml", "ini")
+FORMATS: Final = ("yaml", "json", "toml", "ini")
+_UNPRINTABLE: Final = re.compile("[\x7f-\x84\x86-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
 
 
 def tree_of(pairs: Iterable[tuple[str, bytes]], prefix: str, store: str, *, version: str = "") -> Reading:
@@ -30,9 +35,7 @@ def tree_of(pairs: Iterable[tuple[str, bytes]], prefix: str, store: str, *, vers
     >>> reading.tree, str(reading.mark("db.pool"))
     ({'db': {'pool': 8}, 'name': 'x'}, 'consul app/db/pool')
     """
-    tree: Tree = {}
-    marks: dict[str, Mark] = {}
-    texts: dict[str, str] = {}
+    grown = Grown()
     digest = hashlib.sha256()
     for name, value in sorted(pairs):
         digest.update(f"{len(name)} {name} {len(value)} ".encode() + value)
@@ -40,12 +43,95 @@ def tree_of(pairs: Iterable[tuple[str, bytes]], prefix: str, store: str, *, vers
         if not inner or (name.endswith("/") and not value):
             continue
         mark = Mark(f"{store} {name}")
-        text = decoded(value, str(mark))
         key = ".".join(part for part in inner.split("/") if part)
-        assign(tree, key, scalar(text, mark), mark)
-        marks[key], texts[key] = mark, text
-    origin = Mark(f"{store} {prefix}")
-    return Reading(tree, marks, version or digest.hexdigest(), time.time_ns(), origin, texts=texts)
+        grown.add(key, decoded(value, str(mark)), mark)
+    return grown.reading(version or digest.hexdigest(), Mark(f"{store} {prefix}"))
+
+
+class Grown:
+    """A tree that grows by texts under dotted keys.
+
+    >>> grown = Grown()
+    >>> grown.add("db.pool", "8", Mark("here"))
+    >>> grown.reading("v1", Mark("there")).tree
+    {'db': {'pool': 8}}
+    """
+
+    def __init__(self) -> None:
+        self._tree: Tree = {}
+        self._marks: dict[str, Mark] = {}
+        self._texts: dict[str, str] = {}
+
+    def add(self, key: str, text: Node, mark: Mark) -> None:
+        """Puts a value at a key: a text as what it stands for, anything else as it is.
+
+        Raises:
+            BadInput: the key is empty, said twice, or a key both has a value and holds others.
+        """
+        path = [str(part) for part in parts(key)]
+        if not all(path):
+            raise BadInput(f"{mark}: {key!r} is no key", hint="Name every part of it.")
+        node: Node = self._tree
+        for part in path:
+            node = node.get(part) if isinstance(node, dict) else None
+        if node is not None or key in self._marks:
+            raise BadInput(f"{mark} {key}: is there already, as a value or as a folder", hint="Give one of the two.")
+        assign(self._tree, key, scalar(text, mark) if isinstance(text, str) else text, mark)
+        self._marks[key] = mark
+        if isinstance(text, str):
+            self._texts[key] = text
+
+    def reading(self, version: str, origin: Mark) -> Reading:
+        """Gives what has grown."""
+        return Reading(self._tree, self._marks, version, time.time_ns(), origin, texts=self._texts)
+
+
+def written(value: Node, key: str) -> str:
+    """Gives the text that is read back as this value.
+
+    Args:
+        value: what shall be read.
+        key: for the complaint.
+
+    Raises:
+        BadInput: no text stands for it: bytes, infinities inside of containers.
+
+    >>> written("x", "a"), written("8", "a"), written(8, "a"), written(["a", 1], "a"), written(math.inf, "a")
+    ('x', '"8"', '8', '["a", 1]', '.inf')
+    """
+    if isinstance(value, float) and not math.isfinite(value):
+        return ".nan" if math.isnan(value) else (".inf" if value > 0 else "-.inf")
+    mark = Mark("a text to write")
+    if isinstance(value, str):
+        try:
+            if scalar(value, mark) == value and value == value.strip():
+                return value
+        except BadInput:
+            pass  # it begins like a list: it is quoted
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        raise BadInput(f"{key}: a {type(value).__name__} like this cannot be written as text") from None
+    return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def path_of(prefix: str, key: str) -> str:
+    """Gives the store's name of a dotted key.
+
+    >>> path_of("app", "db.hosts[2]"), path_of("", "db")
+    ('app/db/hosts/2', 'db')
+    """
+    return "/".join([*([prefix] if prefix else []), *(str(part) for part in parts(key))])
+
+
+def refuse_whole(name: str, kind: str) -> None:
+    """Refuses to write keys where one value is a whole file.
+
+    Raises:
+        BadInput: it is one.
+    """
+    if kind:
+        raise BadInput(f"{name} holds one whole file", hint="Write the file itself; single keys cannot be set in it.")
 
 
 def document(

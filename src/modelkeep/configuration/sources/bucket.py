@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import threading
-import time
-from typing import ClassVar, Final
 from urllib.parse import parse_qsl
 
-from modelkeep.configuration.secrecy import mask_url
+from modelkeep.configuration.address import seconds, shown
+from modelkeep.configuration.polled import Found, Polled
 from modelkeep.configuration.source import Source
 from modelkeep.configuration.textkeys import document
 from modelkeep.configuration.tree import Reading
-from modelkeep.core.errors import Missing
+from modelkeep.core.errors import BadInput, Missing
 from modelkeep.store.remote import connect
 
 
-class Bucket:
+class Bucket(Polled[bytes]):
     """One object; its format is told by its name or by `format=`.
 
     Credentials come from the environment, a profile or the keyring, as for the remotes of data; what those take as
@@ -24,40 +22,47 @@ class Bucket:
 
     Args:
         where: the object's address.
-    """
 
-    live: ClassVar[bool] = True
+    Raises:
+        BadInput: no object is named, or an option cannot be used.
+        Denied: there are no credentials.
+    """
 
     def __init__(self, where: str) -> None:
         address, _, query = where.partition("?")
         options = dict(parse_qsl(query))
+        plain = shown(address)
         self._kind = options.pop("format", "")
-        self._poll_s = float(options.pop("poll", "10"))
+        super().__init__(plain, seconds(options.pop("poll", ""), 10.0, f"{plain}: poll"))
         folder, _, self._key = address.rpartition("/")
-        self.name: Final = mask_url(address)
-        self._remote = connect(folder, options)
-        self._asked = 0.0
-        self._closed = threading.Event()
+        scheme, sign, rest = folder.partition("://")
+        if not rest or not self._key:
+            raise BadInput(f"{plain} names no object", hint="Write s3://bucket/path/name.yaml.")
+        self._remote = connect(("azure" if scheme.lower() == "az" else scheme) + sign + rest, options)
 
-    def read(self) -> Reading:
+    def fetch(self) -> Found[bytes]:
+        """Gives the object; one that changes between the two questions is noticed by the next.
+
+        Raises:
+            Missing: there is none.
+        """
+        version = self.peek()
+        return Found(version, self._remote.read(self._key))
+
+    def parse(self, found: Found[bytes]) -> Reading:
+        """Reads the object in its format."""
+        return document(found.content, self.name, self._kind, version=found.version)
+
+    def peek(self) -> str:
+        """Gives the object's ETag."""
         found = self._remote.stat(self._key)
-        self._asked = time.monotonic()
         if found is None:
             raise Missing(f"{self.name}: there is no such object", hint="Write optional: before it if it may.")
-        return document(self._remote.read(self._key), self.name, self._kind, version=found.etag)
-
-    def watch(self, seen: str, wait_s: float) -> bool:
-        """Waits for the next time to ask; says whether the object has another ETag."""
-        left = self._asked + self._poll_s - time.monotonic()
-        if self._closed.wait(max(0.0, min(wait_s, left))) or left > wait_s:
-            return False
-        self._asked = time.monotonic()
-        found = self._remote.stat(self._key)
-        return (found.etag if found else "absent") != seen
+        return found.etag
 
     def close(self) -> None:
         """Closes the connection."""
-        self._closed.set()
+        super().close()
         self._remote.close()
 
 

@@ -2,77 +2,91 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
-import threading
-import time
-from typing import ClassVar, Final
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from pathlib import PurePosixPath
+from typing import Final
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
-from modelkeep.configuration.secrecy import mask_url
-from modelkeep.configuration.source import Source
-from modelkeep.configuration.textkeys import document
+from modelkeep.configuration.address import refuse_unknown, seconds, shown
+from modelkeep.configuration.polled import Found, Polled
+from modelkeep.configuration.source import Source, suffix_plugin
+from modelkeep.configuration.textkeys import FORMATS, document
 from modelkeep.configuration.tree import Reading
-from modelkeep.configuration.web import Web
+from modelkeep.configuration.web import Answer, Web
 from modelkeep.core.errors import BadInput
+from modelkeep.core.secret import Secret
 
-_KINDS: Final = {"json": "json", "yaml": "yaml", "toml": "toml"}
+_SAFE: Final = "/%:@!$&'()*+,;=~-._"
 
 
-class Http:
-    """One document; its format is told by its ending, its Content-Type or `#format=yaml`.
+class Http(Polled[Answer]):
+    """One document; its format is told by `#format=yaml`, its ending, or its Content-Type.
 
     Args:
-        where: the address; `#poll=30` asks every 30 seconds instead of 10. A token goes as `#token=secret` into the
-            Authorization header; nothing behind the hash sign is sent to the server.
+        where: the address; `#poll=30` asks every 30 seconds instead of 10. `user:password@` logs in, a token goes as
+            `#token=secret` into the Authorization header; nothing behind the hash sign is sent to the server.
 
     Raises:
-        BadInput: an option that there is not.
+        BadInput: the host is missing or wrong, or there is an option that there is not.
     """
 
-    live: ClassVar[bool] = True
-
     def __init__(self, where: str) -> None:
-        split = urlsplit(where)
+        plain = shown(where)
+        try:
+            split = urlsplit(where)
+            host, port = split.hostname or "", split.port or 0
+        except ValueError:
+            host, port = "", 0
+        if not host:
+            raise BadInput(f"{plain}: no such address", hint="Write https://host:port/path.")
         options = dict(parse_qsl(split.fragment))
-        unknown = sorted(set(options) - {"format", "poll", "token"})
-        if unknown:
-            raise BadInput(
-                f"{mask_url(where)}: there is no option {unknown[0]!r}", hint="There are format, poll and token."
-            )
-        self.name: Final = f"{split.scheme}://{split.hostname}{f':{split.port}' if split.port else ''}{split.path}"
-        headers = {"Accept": "application/yaml, application/json, application/toml, */*;q=0.1"}
+        refuse_unknown(options, ("format", "poll", "token"), plain)
+        super().__init__(plain, seconds(options.get("poll", ""), 10.0, f"{plain}: poll"))
+        headers: dict[str, str | Secret] = {
+            "Accept": "application/yaml, application/json, application/toml, */*;q=0.1",
+            "User-Agent": "modelkeep",
+        }
         if "token" in options:
-            headers["Authorization"] = f"Bearer {options['token']}"
-        self._web = Web(
-            f"{split.scheme}://{split.hostname}{f':{split.port}' if split.port else ''}", self.name, headers
-        )
-        self._path = split.path + (f"?{urlencode(parse_qsl(split.query))}" if split.query else "")
+            headers["Authorization"] = Secret(f"Bearer {options['token']}")
+        elif split.username is not None:
+            login = f"{unquote(split.username)}:{unquote(split.password or '')}"
+            headers["Authorization"] = Secret(f"Basic {base64.b64encode(login.encode()).decode()}")
+        self._web = Web(split.scheme.lower(), host, port, plain, headers)
+        query = f"?{quote(split.query, safe=f'{_SAFE}?')}" if split.query else ""
+        self._path = Secret((quote(split.path, safe=_SAFE) or "/") + query)
         self._kind = options.get("format", "")
-        self._poll_s = float(options.get("poll", "10"))
-        self._asked = 0.0
         self._tag = ""
-        self._closed = threading.Event()
+        self._version = ""
 
-    def read(self) -> Reading:
-        answer = self._web.ask("GET", self._path)
-        self._asked, self._tag = time.monotonic(), answer.headers.get("etag", "")
+    def fetch(self) -> Found[Answer]:
+        """Gives the document."""
+        answer = self._web.ask("GET", self._path.reveal())
+        self._tag = answer.headers.get("etag", "")
+        self._version = hashlib.sha256(answer.body).hexdigest()
+        return Found(self._version, answer)
+
+    def parse(self, found: Found[Answer]) -> Reading:
+        """Reads the document in its format."""
         kind = self._kind
-        if not kind:
-            told = answer.headers.get("content-type", "").lower()
-            kind = next((name for word, name in _KINDS.items() if word in told), "")
-        return document(answer.body, self.name, kind, version=hashlib.sha256(answer.body).hexdigest())
+        if not kind and suffix_plugin(PurePosixPath(self.name).name) not in FORMATS:
+            told = found.content.headers.get("content-type", "").lower()
+            kind = next((name for name in FORMATS if name in told), "")
+        return document(found.content.body, self.name, kind, version=found.version)
 
-    def watch(self, seen: str, wait_s: float) -> bool:
-        """Waits for the next time to ask; says whether the server has another version."""
-        left = self._asked + self._poll_s - time.monotonic()
-        if self._closed.wait(max(0.0, min(wait_s, left))) or left > wait_s:
-            return False
-        self._asked = time.monotonic()
-        answer = self._web.ask("GET", self._path, headers={"If-None-Match": self._tag} if self._tag else {})
-        return answer.status != 304 and hashlib.sha256(answer.body).hexdigest() != seen
+    def peek(self) -> str:
+        """Asks whether there is another version; a server with ETags answers that without the document."""
+        if not self._tag:
+            return self.fetch().version
+        answer = self._web.ask("GET", self._path.reveal(), headers={"If-None-Match": self._tag})
+        if answer.status == 304:
+            return self._version
+        return hashlib.sha256(answer.body).hexdigest()
 
     def close(self) -> None:
-        self._closed.set()
+        """Ends what is under way."""
+        super().close()
+        self._web.close()
 
 
 plugin: type[Source] = Http

@@ -6,72 +6,78 @@ Source: https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_GetSe
 from __future__ import annotations
 
 import json
-import threading
+import re
 import time
-from typing import ClassVar, Final
+from typing import Final
 
-from modelkeep.configuration import aws
 from modelkeep.configuration.address import Address
+from modelkeep.configuration.aws import OPTIONS, Aws
+from modelkeep.configuration.polled import Found, Polled
 from modelkeep.configuration.scalars import assign
 from modelkeep.configuration.source import Source
-from modelkeep.configuration.tree import Mark, Reading, Tree, join
+from modelkeep.configuration.tree import Mark, Reading, Tree
 from modelkeep.core.errors import BadInput
+from modelkeep.core.secret import Secret
+
+_HOST: Final = re.compile(r"[a-z]+://([^/?#]*)", re.IGNORECASE)
 
 
-class Secretsmanager:
+class Secretsmanager(Polled[Secret]):
     """A secret whose text is a JSON object gives its members, any other text one value; all of it is secret.
 
     Args:
         where: `secretsmanager://name?region=…&key=db`; `key=` says below which key it stands, and must be given where
             the text is no JSON object. `poll=` says how often it is asked (300 s).
+
+    Raises:
+        BadInput: an option that there is not.
     """
 
-    live: ClassVar[bool] = True
-
     def __init__(self, where: str) -> None:
-        address = Address.parse(where, (*aws.OPTIONS, "key"))
-        self._id = "/".join(part for part in (address.host, address.path) if part)
-        self.name: Final = f"secretsmanager://{self._id}"
-        self._options = address.options
+        address = Address.parse(where, (*OPTIONS, "key"))
+        first = _HOST.match(where)  # as it is written: names of secrets have capitals
+        self._id = "/".join(part for part in (first[1] if first else "", address.path) if part)
+        super().__init__(f"secretsmanager://{self._id}", address.seconds("poll", 300.0))
         self._key = address.options.get("key", "")
-        self._poll_s = float(address.options.get("poll", "300"))
-        self._asked = 0.0
-        self._closed = threading.Event()
+        self._aws = Aws("secretsmanager", self.name, address.options)
 
-    def read(self) -> Reading:
-        with aws.told(self.name):
-            answer = aws.client("secretsmanager", self.name, self._options).get_secret_value(SecretId=self._id)
-        self._asked = time.monotonic()
-        mark = Mark(self.name)
+    def fetch(self) -> Found[Secret]:
+        """Gives the secret's text.
+
+        Raises:
+            Missing: there is no such secret.
+            Denied: the credentials are wrong or missing, or may not read it.
+            BadInput: it holds bytes.
+            Unreachable, Busy: nobody answers, or AWS asks to wait.
+        """
+        with self._aws.told() as client:
+            answer = client.get_secret_value(SecretId=self._id)
         text = answer.get("SecretString")
         if text is None:
             raise BadInput(f"{self.name} holds bytes, no text", hint="Store a text or a JSON object.")
+        return Found(str(answer["VersionId"]), Secret(text))
+
+    def parse(self, found: Found[Secret]) -> Reading:
+        """Reads a JSON object as a tree, any other text as one value."""
+        mark = Mark(self.name)
         try:
-            value = json.loads(text)
-        except ValueError:
+            value = json.loads(found.content.reveal())
+        except (ValueError, RecursionError):
             value = None
         tree: Tree = {}
-        if isinstance(value, dict):
-            if self._key:
-                assign(tree, self._key, value, mark)
-            else:
-                tree = value
+        if isinstance(value, dict) and not self._key:
+            tree = value
         elif self._key:
-            assign(tree, self._key, text, mark)
+            assign(tree, self._key, value if isinstance(value, dict) else found.content.reveal(), mark)
         else:
             raise BadInput(f"{self.name} is no JSON object", hint="Add ?key= to say where its text belongs.")
-        secrets = frozenset({self._key} if self._key else {join("", str(name)) for name in tree})
-        return Reading(tree, {}, str(answer["VersionId"]), time.time_ns(), mark, secrets=secrets)
-
-    def watch(self, seen: str, wait_s: float) -> bool:
-        """Waits for the next time to ask; says whether there is another version."""
-        left = self._asked + self._poll_s - time.monotonic()
-        if self._closed.wait(max(0.0, min(wait_s, left))) or left > wait_s:
-            return False
-        return self.read().version != seen
+        secrets = frozenset({self._key} if self._key else tree)
+        return Reading(tree, {}, found.version, time.time_ns(), mark, secrets=secrets)
 
     def close(self) -> None:
-        self._closed.set()
+        """Closes the connections."""
+        super().close()
+        self._aws.close()
 
 
 plugin: type[Source] = Secretsmanager

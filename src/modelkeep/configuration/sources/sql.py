@@ -1,163 +1,232 @@
-"""A table of a database: `postgresql+psycopg://user@host/db#settings`, `sqlite:///conf.db#settings`."""
+"""A table of a database: `postgresql://user@host/db#settings`, `sqlite:///conf.db#settings`."""
 
 from __future__ import annotations
 
 import hashlib
-import json
+import re
+import select
+import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import ClassVar, Final
-from urllib.parse import urlsplit
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+from urllib.parse import parse_qsl
 
 import sqlalchemy as sa
 from sqlalchemy import exc
 
-from modelkeep.configuration.scalars import assign, scalar
-from modelkeep.configuration.secrecy import mask_url
+from modelkeep.configuration.address import refuse_unknown, seconds, shown
+from modelkeep.configuration.polled import Found, Polled
+from modelkeep.configuration.secrecy import MASK, is_secret, mask_url
 from modelkeep.configuration.source import Source
-from modelkeep.configuration.tree import Mark, Node, Reading, Tree
-from modelkeep.core.errors import BadInput, Denied, Missing, Unreachable
+from modelkeep.configuration.textkeys import Grown, written
+from modelkeep.configuration.tree import Mark, Node, Reading
+from modelkeep.core.errors import BadInput, Denied, Error, Missing, Unreachable
 
-_REFUSED: Final = ("28", "42501")  # SQLSTATE: invalid authorization, insufficient privilege
+if TYPE_CHECKING:
+    import psycopg
+
+    Rows = list[tuple[str, object]]
+
 _TIMEOUT_S: Final = 10
+_TABLE: Final = re.compile(r"(?:([^\W\d]\w*)\.)?([^\W\d]\w*)\Z")
+_DENIED: Final = re.compile(
+    "password authentication failed|access denied|permission denied|no pg_hba.conf entry|role .* does not exist", re.I
+)
+_MISSING: Final = re.compile("no such table|database .* does not exist|doesn't exist|unknown database", re.I)
+_DRIVERS: Final = {"postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
 
 
-class Sql:
+class Sql(Polled["Rows"]):
     """A table with the columns `key` (dotted) and `value` (text).
 
     `write` makes the table where there is none, and keeps every change in `TABLE_history` with its author and reason.
-    PostgreSQL tells readers at once (NOTIFY on the channel named like the table); otherwise, and for those who write
-    the table with SQL of their own, it is asked every `poll=` seconds.
+    PostgreSQL tells readers at once of what was written so (NOTIFY on the channel named like the table); otherwise, and
+    for those who write the table with SQL of their own, it is asked every `poll=` seconds.
 
     Args:
-        where: SQLAlchemy's address, `#table` behind it, and `#table?poll=5` to ask every 5 seconds instead of 2.
+        where: SQLAlchemy's address with `#table` behind it; `#schema.table`, and `#table?poll=5` to ask every 5 seconds
+            instead of 2.
 
     Raises:
         BadInput: no table is named, or SQLAlchemy cannot read the address.
     """
 
-    live: ClassVar[bool] = True
-
     def __init__(self, where: str) -> None:
         address, _, rest = where.partition("#")
         table, _, query = rest.partition("?")
-        self.name: Final = f"{mask_url(address)}#{table}"
-        if not table.replace("_", "").isalnum():
-            raise BadInput(f"{mask_url(where)} names no table", hint="Write the table's name behind #.")
-        self._poll_s = float(query.removeprefix("poll=") or 2)
-        if urlsplit(address).scheme == "postgresql":
-            address = address.replace("postgresql:", "postgresql+psycopg:", 1)
-        try:
-            self._engine = sa.create_engine(address, pool_pre_ping=True, pool_size=2)
-        except (exc.ArgumentError, exc.NoSuchModuleError, ModuleNotFoundError) as error:
-            reason = "its driver is not installed" if isinstance(error, ModuleNotFoundError) else "no such address"
-            raise BadInput(f"{self.name}: {reason}", hint="pip install 'modelkeep[sources]'") from None
-        data = sa.MetaData()
-        self._table = sa.Table(
-            table, data, sa.Column("key", sa.String(500), primary_key=True), sa.Column("value", sa.Text)
-        )
+        named = _TABLE.match(table)
+        plain = shown(address)
+        if named is None:
+            raise BadInput(f"{plain}#{table} names no table", hint="Write the table's name behind #.")
+        options = dict(parse_qsl(query))
+        refuse_unknown(options, ("poll",), f"{plain}#{table}")
+        super().__init__(f"{plain}#{table}", seconds(options.get("poll", ""), 2.0, f"{plain}#{table}: poll"))
+        self._engine = self._made(address)
+        data = sa.MetaData(schema=named[1])
+        key = sa.String(500)
+        self._table = sa.Table(named[2], data, sa.Column("key", key, primary_key=True), sa.Column("value", sa.Text))
         self._history = sa.Table(
-            f"{table}_history",
+            f"{named[2]}_history",
             data,
             sa.Column("number", sa.Integer, primary_key=True),
             sa.Column("at", sa.BigInteger, nullable=False),
-            sa.Column("key", sa.String(500), nullable=False),
+            sa.Column("key", key, nullable=False),
             sa.Column("value", sa.Text),
             sa.Column("author", sa.Text, nullable=False),
             sa.Column("reason", sa.Text, nullable=False),
         )
-        self._ear: sa.Connection | None = None
-        self._closed = threading.Event()
+        self._quoted = self._engine.dialect.identifier_preparer.quote_identifier(named[2])
+        self._ear: psycopg.Connection[tuple[object, ...]] | None = None
+        self._bell: tuple[socket.socket, socket.socket] | None = None
+        self._hearing = threading.Lock()
 
-    def read(self) -> Reading:
+    def fetch(self) -> Found[Rows]:
+        """Gives all rows as they are in one transaction.
+
+        Raises:
+            Missing: there is no such table or database.
+            Denied: the login is wrong, or may not read the table.
+            BadInput: the table has other columns.
+            Unreachable: nobody answers.
+        """
+        self._refuse_new_file()
         with self._told(), self._engine.connect() as line:
-            rows = [tuple(row) for row in line.execute(sa.select(self._table).order_by(self._table.c.key))]
-        tree: Tree = {}
-        marks: dict[str, Mark] = {}
-        texts: dict[str, str] = {}
-        for key, text in rows:
-            mark = Mark(f"{self._table.name} {key}")
-            assign(tree, key, None if text is None else scalar(text, mark), mark)
-            marks[key] = mark
-            if text is not None:
-                texts[key] = text
-        version = hashlib.sha256(repr(rows).encode()).hexdigest()
-        return Reading(tree, marks, version, time.time_ns(), Mark(self.name), texts=texts)
+            found = line.execute(sa.select(self._table))
+            rows: Rows = sorted(((str(key), value) for key, value in found), key=lambda row: row[0])
+        return Found(hashlib.sha256(repr(rows).encode()).hexdigest(), rows)
 
-    def watch(self, seen: str, wait_s: float) -> bool:
-        """Listens where the database can tell, and asks now and then."""
-        until = time.monotonic() + wait_s
-        while not self._closed.is_set():
-            if self._engine.dialect.name == "postgresql":
-                self._listen()
-            if self.read().version != seen:
-                return True
-            left = until - time.monotonic()
-            if left <= 0:
-                return False
-            self._wait(min(left, self._poll_s))
-        return False
+    def parse(self, found: Found[Rows]) -> Reading:
+        """Reads values as texts."""
+        grown = Grown()
+        for key, value in found.content:
+            known = isinstance(value, str | int | float | bool) or value is None
+            grown.add(key, value if known else str(value), Mark(f"{self._table.fullname} {key}"))  # type: ignore[arg-type]
+        return grown.reading(found.version, Mark(self.name))
 
     def write(self, values: Mapping[str, Node], *, author: str = "", reason: str = "") -> None:
-        """Sets keys and keeps their history, all in one transaction."""
+        """Sets keys and keeps their history, all in one transaction; the history does not show secrets.
+
+        Raises:
+            Denied: the login may not write the table.
+            BadInput: a value that no text stands for.
+        """
+        texts = {key: None if value is None else written(value, key) for key, value in values.items()}
         with self._told(), self._engine.begin() as line:
             self._table.metadata.create_all(line)
-            for key, value in values.items():
-                text = value if value is None or isinstance(value, str) else json.dumps(value)
+            for key, text in texts.items():
                 line.execute(sa.delete(self._table).where(self._table.c.key == key))
                 if text is not None:
                     line.execute(sa.insert(self._table).values(key=key, value=text))
-                kept = {"at": time.time_ns(), "key": key, "value": text, "author": author, "reason": reason}
-                line.execute(sa.insert(self._history).values(**kept))
+                kept = MASK if text is not None and is_secret(key) else text
+                told = {"at": time.time_ns(), "key": key, "value": kept, "author": author, "reason": reason}
+                line.execute(sa.insert(self._history).values(**told))
             if self._engine.dialect.name == "postgresql":
-                line.execute(sa.select(sa.func.pg_notify(self._table.name, author)))
+                line.execute(sa.text("SELECT pg_notify(:channel, '')"), {"channel": self._table.name})
+
+    def listen(self) -> bool:
+        """Hears PostgreSQL's notifications on a connection of its own."""
+        if self._ear is not None or self._engine.dialect.driver != "psycopg":
+            return False
+        with self._told():
+            raw = self._engine.raw_connection()
+            ear: psycopg.Connection[tuple[object, ...]] = raw.driver_connection  # type: ignore[assignment]
+            raw.detach()
+        with self._hearing, self._broken():
+            self._ear = ear
+            ear.rollback()
+            ear.autocommit = True
+            ear.execute(f"LISTEN {self._quoted}".encode())
+            self._bell = self._bell or socket.socketpair()
+        return True
+
+    def wait(self, wait_s: float) -> bool:
+        """Waits for a notification, or for the bell that `close` rings."""
+        if self._ear is None or self._bell is None:
+            return super().wait(wait_s)
+        with self._hearing, self._broken():
+            if not self._closed.is_set() and not self._heard():
+                select.select([self._ear, self._bell[1]], [], [], wait_s)
+            return not self._closed.is_set() and self._heard()
 
     def close(self) -> None:
-        """Closes the connections."""
-        self._closed.set()
-        if self._ear is not None:
-            self._ear.close()
+        """Ends a waiting watch at once, and closes the connections."""
+        super().close()
+        if self._bell is not None:
+            with suppress(OSError):
+                self._bell[0].send(b"!")
+        with self._hearing:
+            for one in (self._ear, *(self._bell or ())):
+                if one is not None:
+                    one.close()
+            self._ear = self._bell = None
         self._engine.dispose()
 
-    def _listen(self) -> None:
-        if self._ear is None:
-            with self._told():
-                self._ear = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-                self._ear.execute(sa.text(f'LISTEN "{self._table.name}"'))
-
-    def _wait(self, wait_s: float) -> None:
-        if self._ear is None:
-            self._closed.wait(wait_s)
-            return
+    def _made(self, address: str) -> sa.Engine:
+        scheme, sign, rest = address.partition("://")
         try:
-            line = self._ear.connection.driver_connection
-            for _ in line.notifies(timeout=wait_s, stop_after=1):  # type: ignore[union-attr]
-                return
-        except Exception as error:  # noqa: BLE001 - whatever the driver raises when the line breaks
-            self._ear.invalidate()
-            self._ear = None
+            url = sa.make_url(_DRIVERS.get(scheme, scheme) + sign + rest)
+            timeouts = {"connect_timeout": _TIMEOUT_S} if url.get_backend_name() in {"postgresql", "mysql"} else {}
+            return sa.create_engine(url, pool_pre_ping=True, connect_args=timeouts, hide_parameters=True)
+        except ModuleNotFoundError as error:
+            raise BadInput(f"{self.name} needs {error.name}", hint="pip install 'modelkeep[sources]'") from None
+        except (exc.ArgumentError, exc.NoSuchModuleError, ValueError):
+            raise BadInput(f"{self.name}: no such address", hint="Write it as SQLAlchemy does.") from None
+
+    def _refuse_new_file(self) -> None:
+        """SQLite would make an empty database where there is none."""
+        path = self._engine.url.database or ":memory:"
+        file = self._engine.dialect.name == "sqlite" and path != ":memory:" and not path.startswith("file:")
+        if file and not Path(path).exists():
+            raise Missing(f"{self.name}: there is no such file", hint="Write optional: before it if it may.")
+
+    def _heard(self) -> bool:
+        """Takes all notifications that have arrived."""
+        assert self._ear is not None
+        self._ear.pgconn.consume_input()
+        heard = False
+        while self._ear.pgconn.notifies() is not None:
+            heard = True
+        return heard
+
+    @contextmanager
+    def _broken(self) -> Iterator[None]:
+        """Turns a broken line of the listener into our error; it is made anew by the next `watch`."""
+        import psycopg
+
+        try:
+            yield
+        except (psycopg.Error, OSError, ValueError) as error:
+            ear, self._ear = self._ear, None
+            if ear is not None:
+                ear.close()
             raise Unreachable(f"{self.name}: {type(error).__name__}", hint="Is it running?") from None
 
     @contextmanager
     def _told(self) -> Iterator[None]:
+        """Turns what SQLAlchemy raises into our errors."""
         try:
             yield
-        except (exc.ProgrammingError, exc.OperationalError) as error:
-            state = str(getattr(error.orig, "sqlstate", "") or "")
-            text = str(error.orig).partition("\n")[0]
-            if state.startswith(_REFUSED) or "password authentication failed" in text:
-                raise Denied(f"{self.name} refuses", hint="Check user, password and rights.") from None
-            if state == "42P01" or "no such table" in text:
-                raise Missing(
-                    f"{self.name}: there is no such table", hint="modelkeep can make it: source.write"
-                ) from None
-            if isinstance(error, exc.ProgrammingError):
-                raise BadInput(f"{self.name}: {text}", hint="It needs the columns key and value.") from None
-            raise Unreachable(f"{self.name}: {mask_url(text)}", hint="Is it running?") from None
         except exc.DBAPIError as error:
-            raise Unreachable(f"{self.name}: {type(error.orig).__name__}", hint="Is it running?") from None
+            raise self._judged(error) from None
+        except exc.SQLAlchemyError as error:
+            raise Unreachable(f"{self.name}: {type(error).__name__}", hint="It is asked again.") from None
+        except OSError as error:
+            raise Unreachable(f"{self.name}: {error.strerror or error}", hint="Is it running?") from None
+
+    def _judged(self, error: exc.DBAPIError) -> Error:
+        orig = error.orig or error
+        state = str(getattr(orig, "sqlstate", "") or "")
+        text = mask_url(" ".join(str(orig).split("\n")[0].split()))
+        if state.startswith("28") or state == "42501" or _DENIED.search(str(orig)):
+            return Denied(f"{self.name} refuses", hint="Check user, password and rights.")
+        if state in {"42P01", "3D000", "3F000"} or _MISSING.search(str(orig)):
+            return Missing(f"{self.name}: there is no such table", hint="Its first write makes it.")
+        if isinstance(error, exc.OperationalError) and "no such column" not in text:
+            return Unreachable(f"{self.name}: {text}", hint="Is it running, and reachable from here?")
+        return BadInput(f"{self.name}: {text}", hint="It needs the columns key and value.")
 
 
 plugin: type[Source] = Sql

@@ -5,64 +5,68 @@ Source: https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_GetP
 
 from __future__ import annotations
 
-import threading
-import time
-from typing import ClassVar, Final
+import dataclasses
+import hashlib
 
-from modelkeep.configuration import aws
 from modelkeep.configuration.address import Address
+from modelkeep.configuration.aws import OPTIONS, Aws
+from modelkeep.configuration.polled import Found, Polled
 from modelkeep.configuration.source import Source
 from modelkeep.configuration.textkeys import tree_of
 from modelkeep.configuration.tree import Reading
 from modelkeep.core.errors import Missing
 
+Parameters = list[tuple[str, str, str]]
 
-class Ssm:
+
+class Ssm(Polled[Parameters]):
     """The parameters below a path, decrypted; a SecureString is a secret.
 
     Args:
         where: `ssm:///path?region=eu-central-1`; `poll=` says how often it is asked (30 s).
+
+    Raises:
+        BadInput: an option that there is not.
     """
 
-    live: ClassVar[bool] = True
-
     def __init__(self, where: str) -> None:
-        address = Address.parse(where, aws.OPTIONS)
+        address = Address.parse(where, OPTIONS)
         self._path = f"/{'/'.join(part for part in (address.host, address.path) if part)}"
-        self.name: Final = f"ssm://{self._path}"
-        self._options = address.options
-        self._poll_s = float(address.options.get("poll", "30"))
-        self._asked = 0.0
-        self._closed = threading.Event()
+        super().__init__(f"ssm://{self._path}", address.seconds("poll", 30.0))
+        self._aws = Aws("ssm", self.name, address.options)
 
-    def read(self) -> Reading:
-        client = aws.client("ssm", self.name, self._options)
-        pairs: list[tuple[str, bytes]] = []
-        secrets: set[str] = set()
-        with aws.told(self.name):
+    def fetch(self) -> Found[Parameters]:
+        """Gives name, text and type of all parameters.
+
+        Raises:
+            Missing: there are none.
+            Denied: the credentials are wrong or missing, or may not read or decrypt.
+            Unreachable, Busy: nobody answers, or AWS asks to wait.
+        """
+        found: Parameters = []
+        with self._aws.told() as client:
             pages = client.get_paginator("get_parameters_by_path")
             for page in pages.paginate(Path=self._path, Recursive=True, WithDecryption=True):
-                for one in page["Parameters"]:
-                    pairs.append((one["Name"], one["Value"].encode()))
-                    if one["Type"] == "SecureString":
-                        secrets.add(one["Name"][len(self._path) :].strip("/").replace("/", "."))
-        self._asked = time.monotonic()
-        if not pairs:
+                found += [(one["Name"], one["Value"], one["Type"]) for one in page["Parameters"]]
+        if not found:
             raise Missing(f"{self.name}: there are no parameters", hint="Is the path right, and the region?")
-        found = tree_of(pairs, self._path, "ssm")
-        return Reading(
-            found.tree, found.marks, found.version, found.read_ns, found.origin, None, found.texts, frozenset(secrets)
-        )
+        found.sort()
+        return Found(hashlib.sha256(repr(found).encode()).hexdigest(), found)
 
-    def watch(self, seen: str, wait_s: float) -> bool:
-        """Waits for the next time to ask; says whether anything has another value."""
-        left = self._asked + self._poll_s - time.monotonic()
-        if self._closed.wait(max(0.0, min(wait_s, left))) or left > wait_s:
-            return False
-        return self.read().version != seen
+    def parse(self, found: Found[Parameters]) -> Reading:
+        """Reads values as texts."""
+        pairs = [(name, text.encode()) for name, text, _ in found.content]
+        reading = tree_of(pairs, self._path.rstrip("/"), "ssm", version=found.version)
+        head = len(self._path)
+        secrets = {
+            name[head:].strip("/").replace("/", ".") for name, _, kind in found.content if kind == "SecureString"
+        }
+        return dataclasses.replace(reading, secrets=frozenset(secrets))
 
     def close(self) -> None:
-        self._closed.set()
+        """Closes the connections."""
+        super().close()
+        self._aws.close()
 
 
 plugin: type[Source] = Ssm
