@@ -8,7 +8,6 @@ import time
 from array import array
 from pathlib import Path
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -100,7 +99,7 @@ def test_rows_that_do_not_fit_each_other_are_no_index(tmp_path: Path) -> None:
     seen = read(place, KEY)
     assert seen is not None
     for change in ({"stamps": b"short"}, {"starts": b""}, {"kinds": b"f"}, {"folders": ["", "b"]}, {"lengths": b"1"}):
-        front = msgspec.structs.replace(seen.front, **change)
+        front = seen.front._replace(**change)
         index._put(place, front, index.Back(front.written, b"", b"", {}))
         assert read(place, KEY) is None
 
@@ -108,7 +107,7 @@ def test_rows_that_do_not_fit_each_other_are_no_index(tmp_path: Path) -> None:
 def test_a_newer_format_or_a_folder_in_its_place_is_no_index(tmp_path: Path) -> None:
     write(tmp_path, KEY, found(listing(OLD)), NOW)
     place = place_of(tmp_path, KEY)
-    place.write_bytes(place.read_bytes().replace(b"MKINDEX\x01", b"MKINDEX\x02"))
+    place.write_bytes(place.read_bytes().replace(b"MKINDEX", b"MKINDFX"))
     assert read(place, KEY) is None
     place.unlink()
     place.mkdir()

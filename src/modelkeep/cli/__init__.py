@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
@@ -10,6 +11,7 @@ from modelkeep.core.errors import Error
 
 def main() -> None:
     """Runs `modelkeep` and ends the process with its exit code."""
+    gc.set_threshold(50_000, 20, 20)  # a command makes many small objects and ends: looking for circles is in vain
     import click
 
     from modelkeep.cli.commands import modelkeep

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
-import unicodedata
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import click
 
-from modelkeep.core.shapes import Json
+if TYPE_CHECKING:
+    from modelkeep.core.shapes import Json
 
 F = TypeVar("F", bound=Callable[..., object])
 _NUMBER: Final = re.compile(r"-|[-+]?[\d,.]+(e[-+]?\d+)?%?|[-+]?inf|nan")
@@ -24,6 +23,8 @@ def json_option(command: F) -> F:
 
 def print_json(value: Json) -> None:
     """Prints a value as indented JSON."""
+    import json
+
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
@@ -33,6 +34,10 @@ def clean(text: str) -> str:
     >>> clean("a\\x1b[31mb")
     'a�[31mb'
     """
+    if text.isascii() and text.isprintable():
+        return text
+    import unicodedata
+
     return "".join("\ufffd" if unicodedata.category(char) in _CONTROL else char for char in text)
 
 
@@ -50,6 +55,8 @@ def cell(value: Json) -> str:
         return f"{value:.4f}" if abs(value) < 1e6 else f"{value:.4g}"
     if isinstance(value, str):
         return clean(value)
+    import json
+
     return clean(json.dumps(value, ensure_ascii=False)) if isinstance(value, dict | list) else str(value)
 
 

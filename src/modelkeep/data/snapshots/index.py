@@ -9,29 +9,30 @@ The index is a cache: it is written without fsync, and one that is torn, foreign
 
     "MKINDEX" version · length and CRC-32 of the front · front · length and CRC-32 of the back · back
 
-The front is all that comparing needs; the back holds the manifest and is read only after something changed.
+The front is all that comparing needs; the back holds the manifest and is read only after something changed. Both are
+marshalled: whoever looks at unchanged files should not wait for a library to load, and the file never leaves the
+repository's private folder and the Python that wrote it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import marshal
 import os
+import sys
 import time
 import zlib
 from array import array
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from hashlib import md5
 from itertools import accumulate, compress
 from pathlib import Path
 from struct import Struct
-from typing import Final, NamedTuple
-
-import msgspec
+from typing import Final, NamedTuple, cast
 
 from modelkeep.data.snapshots.scan import STAMP, Link, Listing, Stamp, stamp_of
 
-_MAGIC: Final = b"MKINDEX\x01"
+_MAGIC: Final = b"MKINDEX\x02" + bytes(sys.version_info[:2])
 _PART: Final = Struct("<QI")
 _TICK_NS: Final = 20_000_000
 """Longer than any kernel's tick (10 ms at 100 Hz)."""
@@ -55,7 +56,7 @@ class Key(NamedTuple):
     rules: tuple[str, ...] = ()
 
 
-class Front(msgspec.Struct, array_like=True):
+class Front(NamedTuple):
     """What comparing needs."""
 
     key: Key
@@ -75,7 +76,7 @@ class Front(msgspec.Struct, array_like=True):
     links: list[tuple[int, str, Stamp | None]]
 
 
-class Back(msgspec.Struct, array_like=True):
+class Back(NamedTuple):
     """What is needed after something changed.
 
     Args:
@@ -89,9 +90,6 @@ class Back(msgspec.Struct, array_like=True):
     manifest: bytes
     offsets: bytes
     blake3: dict[int, bytes]
-
-
-_FRONT: Final = msgspec.msgpack.Decoder(Front)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +114,8 @@ class Seen:
             with open(self.place, "rb", buffering=0) as file:  # noqa: PTH123
                 file.seek(self.behind)
                 data = _part(file.fileno())
-            found = msgspec.msgpack.decode(data, type=Back)
-        except (OSError, msgspec.DecodeError, ValueError):
+            found = Back(*marshal.loads(data))  # noqa: S302 - our own, by its checksum
+        except (OSError, EOFError, ValueError, TypeError):
             return None
         whole = len(found.offsets) == 8 * len(self.listing.kinds) if self.front.is_dir else True
         return found if whole and found.written == self.front.written else None
@@ -128,10 +126,10 @@ def place_of(folder: Path, key: Key) -> Path:
 
     Args:
         folder: the repository's private one.
-        key: what it is of.
+        key: what it is of; two of one name would only forget each other, for an index knows its key.
     """
-    name = md5(f"{key.hash}\0{key.path}".encode("utf-8", "surrogateescape"), usedforsecurity=False).hexdigest()
-    return folder / "index" / name
+    name = f"{key.hash}\0{key.path}".encode("utf-8", "surrogateescape")
+    return folder / "index" / f"{zlib.crc32(name):08x}{zlib.crc32(name[::-1]):08x}{len(name):x}"
 
 
 def read(place: Path, key: Key) -> Seen | None:
@@ -144,9 +142,10 @@ def read(place: Path, key: Key) -> Seen | None:
             data = _part(file)
         finally:
             os.close(file)
-        front = _FRONT.decode(data)
+        values = marshal.loads(data)  # noqa: S302 - our own, by its checksum
+        front = Front(Key(*values[0]), *values[1:])
         listing = _listing(front)
-    except (OSError, msgspec.DecodeError, ValueError):
+    except (OSError, EOFError, ValueError, TypeError):
         return None
     return Seen(front, listing, place, len(_MAGIC) + _PART.size + len(data)) if front.key == key else None
 
@@ -346,14 +345,15 @@ def write(folder: Path, key: Key, found: Found, clock: Clock, unknown: Iterable[
 
 
 def _put(place: Path, front: Front, back: Back) -> None:
-    encode = msgspec.msgpack.encode
     aside = place.with_name(f"{place.name}.{os.getpid()}-{time.monotonic_ns():x}.new")
     with contextlib.suppress(OSError):
         place.parent.mkdir(parents=True, exist_ok=True)
         try:
             with open(aside, "xb", buffering=0) as file:  # noqa: PTH123
                 file.write(_MAGIC)
-                for part in map(encode, (front, back)):  # one after the other: they may be large
+                values = (tuple(front.key), *front[1:]), tuple(back)
+                for value in values:  # one after the other: they may be large
+                    part = marshal.dumps(cast("list[bytes]", value))
                     file.write(_PART.pack(len(part), zlib.crc32(part)))
                     file.write(part)
             os.replace(aside, place)  # noqa: PTH105
