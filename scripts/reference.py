@@ -26,6 +26,8 @@ KINDS = {
     "modelkeep.alerts.channels": "Alert channels (`alerts.channels[].kind`)",
     "modelkeep.quality.drift": "Drift measures",
     "modelkeep.metrics.probes": "Probes",
+    "modelkeep.store.remotes": "Remotes (`modelkeep remote add NAME URL`)",
+    "modelkeep.configuration.sources": "Sources of configuration (`mk.config(…, SOURCE)`)",
     "modelkeep.store.engines": "Engines",
 }
 
