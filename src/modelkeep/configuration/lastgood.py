@@ -29,6 +29,7 @@ class _Kept(msgspec.Struct):
     origin: tuple[str, int]
     version: str
     read_ns: int
+    secrets: list[str] = []
 
 
 class LastGood:
@@ -72,6 +73,7 @@ class LastGood:
             origin=(reading.origin.source, reading.origin.line),
             version=reading.version,
             read_ns=reading.read_ns or time.time_ns(),
+            secrets=sorted(reading.secrets),
         )
         path = self._path(source)
         fresh = path.with_suffix(".new")
@@ -97,6 +99,7 @@ class LastGood:
             read_ns=kept.read_ns,
             origin=Mark(*kept.origin),
             texts=kept.texts,
+            secrets=frozenset(kept.secrets),
         )
 
     def _path(self, source: str) -> Path:

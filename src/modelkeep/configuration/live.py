@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
 from modelkeep.configuration.tree import Reading
-from modelkeep.core.errors import BadInput, Error
+from modelkeep.core.errors import BadInput, Error, Unreachable
 
 if TYPE_CHECKING:
     from typing import Any
@@ -129,6 +129,8 @@ class Watch:
             try:
                 if source.watch(self._latest[number].version, _SLICE_S):
                     self._read(number, source)
+                else:
+                    self._stopping.wait(_LEAST_S)  # one that was closed never waits
                 self._well(number, source)
                 misses = 0
             except BadInput as error:
@@ -136,6 +138,10 @@ class Watch:
             except Error as error:
                 misses += 1
                 self._away(number, source, error)
+                self._stopping.wait(pause_s(misses))
+            except Exception as error:  # noqa: BLE001 - a plugin's own fault must not end the watch unseen
+                misses += 1
+                self._away(number, source, Unreachable(f"{source.name}: {type(error).__name__}"))
                 self._stopping.wait(pause_s(misses))
 
     def _read(self, number: int, source: Source) -> None:

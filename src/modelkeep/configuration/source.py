@@ -96,6 +96,7 @@ _SCHEMES: Final = {
     "https": "http",
 }
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9.-]+)(?:\+[A-Za-z0-9]+)?:(?://)?")
+_OPTIONS: Final = re.compile(r"(.*?)(\?[a-z_]+=.*)?", re.DOTALL)
 _OPTIONAL: Final = "optional:"
 
 
@@ -160,9 +161,10 @@ def open_sources(given: object, *, prefix: str = "") -> list[Source]:
 
 
 def _paths(text: str) -> list[str]:
-    if not glob.has_magic(text) or Path(text).exists():
+    pattern, options = _OPTIONS.fullmatch(text).groups("")  # type: ignore[union-attr]
+    if not glob.has_magic(pattern) or Path(text).exists() or Path(pattern).exists():
         return [text]
-    found = sorted(glob.glob(text, recursive=True))  # noqa: PTH207 - the pattern may be absolute
+    found = [f"{path}{options}" for path in sorted(glob.glob(pattern, recursive=True))]  # noqa: PTH207 - may be absolute
     if not found:
         raise Missing(f"{text} fits no file", hint=f"Write {_OPTIONAL}{text} if that is as it should be.")
     return found
@@ -194,10 +196,15 @@ def _file(text: str, prefix: str) -> Source:
         known = ", ".join(sorted(_SUFFIXES))
         raise BadInput(f"{text}: cannot tell the format by its name", hint=f"Known endings: {known}.")
     if plugin == "dotenv" and prefix and "prefix=" not in options:
-        text = f"{name}?{options}&prefix={prefix}"
+        text = f"{name}?{options}&prefix={prefix}" if options else f"{name}?prefix={prefix}"
     return _made(plugin, text)
 
 
 def _made(plugin: str, given: object) -> Source:
-    make = cast("Callable[[object], Source]", KIND.load(plugin))
+    try:
+        make = cast("Callable[[object], Source]", KIND.load(plugin))
+    except ModuleNotFoundError as error:
+        raise BadInput(
+            f"{plugin} needs {error.name}, which the plain package leaves out", hint="pip install 'modelkeep[sources]'"
+        ) from None
     return make(given)

@@ -16,7 +16,7 @@ from modelkeep.configuration.tree import Mark, Node, Reading, Tree, parts
 from modelkeep.core.errors import BadInput
 
 FORMATS: Final = ("yaml", "json", "toml", "ini")
-_UNPRINTABLE: Final = re.compile("[\x7f-\x84\x86-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
+_UNPRINTABLE: Final = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
 
 
 def tree_of(pairs: Iterable[tuple[str, bytes]], prefix: str, store: str, *, version: str = "") -> Reading:

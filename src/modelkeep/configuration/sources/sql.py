@@ -94,7 +94,7 @@ class Sql(Polled["Rows"]):
         """
         self._refuse_new_file()
         with self._told(), self._engine.connect() as line:
-            found = line.execute(sa.select(self._table))
+            found = line.execute(self._table.select())
             rows: Rows = sorted(((str(key), value) for key, value in found), key=lambda row: row[0])
         return Found(hashlib.sha256(repr(rows).encode()).hexdigest(), rows)
 
@@ -147,9 +147,10 @@ class Sql(Polled["Rows"]):
         if self._ear is None or self._bell is None:
             return super().wait(wait_s)
         with self._hearing, self._broken():
-            if not self._closed.is_set() and not self._heard():
-                select.select([self._ear, self._bell[1]], [], [], wait_s)
-            return not self._closed.is_set() and self._heard()
+            if self._closed.is_set() or self._heard():
+                return True
+            select.select([self._ear.fileno(), self._bell[1].fileno()], [], [], wait_s)
+            return self._closed.is_set() or self._heard()
 
     def close(self) -> None:
         """Ends a waiting watch at once, and closes the connections."""
