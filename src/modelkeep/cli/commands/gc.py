@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from modelkeep.core.shapes import Json
     from modelkeep.data.repository import Repository
     from modelkeep.data.verbs.gc import Collected
+
+_OBJECT: Final = re.compile(r"[0-9a-f]{32}(\.dir)?")
 
 
 @click.command()
@@ -60,8 +64,8 @@ def gc(
     """Take objects out of the cache that nothing needs any more.
 
     Without --yes it only tells what would go. Everything stays that any commit of any branch, tag, stash or work tree
-    names, unless a choice (-w, -a, -T, -A, --rev) says what is to stay. What goes lies in a trash for 7 days:
-    modelkeep gc --undo.
+    names, unless a choice (-w, -a, -T, -A, --rev) says what is to stay, and the data of every release that the server
+    of this folder or of MODELKEEP_URL knows. What goes lies in a trash for 7 days: modelkeep gc --undo.
     """
     need("data", "blake3")
     from modelkeep.data.repository import Repository
@@ -89,6 +93,7 @@ def gc(
             skip_failed=skip_failed,
             keep_in_trash=not no_trash,
             jobs=jobs,
+            keep=_released,
             progress=progress,
         )
     if as_json:
@@ -98,6 +103,19 @@ def gc(
         click.echo(_told(one))
     if any(one.objects and not one.done for one in answers):
         click.echo("Nothing was changed. To do it: add --yes", err=True)
+
+
+def _released() -> list[str]:
+    """Gives the objects that releases name, if this folder or the environment has a server; it must answer then."""
+    import os
+
+    from modelkeep.cli.client import Client
+    from modelkeep.cli.output import rows_of
+
+    if not os.environ.get("MODELKEEP_URL") and not Path(".modelkeep", "server.json").exists():
+        return []
+    versions = [str(row.get("data_version", "")) for row in rows_of(Client.here().get("/api/v1/releases"), "releases")]
+    return sorted({version for version in versions if _OBJECT.fullmatch(version)})
 
 
 def _undo(repo: Repository, when: str, cloud: bool, remote: str, as_json: bool) -> None:
