@@ -133,6 +133,11 @@ def test_the_server_s_own_settings_with_their_places(tmp_path: Path, monkeypatch
     assert (rows["port"]["value"], rows["port"]["mark"]) == (7301, "modelkeep.yaml:1")
     assert (rows["limits.series"]["value"], rows["limits.series"]["mark"]) == (5, "MODELKEEP_LIMITS_SERIES")
     assert rows["clock"]["mark"] == "default"
+    explained = as_json("explain", "port", "--server")
+    assert [step["mark"] for step in explained["history"]] == ["default", "modelkeep.yaml:1"]
+    assert isinstance(run("explain", "porty", "--server").exception, Missing)
+    assert isinstance(run("explain", "port").exception, BadInput)
+    assert CANARY not in told("explain", "alerts.channels", "--server")
     assert [channel["url"] for channel in rows["alerts.channels"]["value"]] == ["***", "secret:HOOK"]
 
 
@@ -156,7 +161,8 @@ PLAIN = (
     st.none() | st.booleans() | st.integers(-(2**40), 2**40)
     | st.floats(allow_nan=False, allow_infinity=False, width=32)
     | st.text(st.characters(codec="utf-8", exclude_characters="$\x00", exclude_categories=["Cc", "Cs"]), max_size=8)
-    | st.sampled_from(["007", "true", "null", "1e3", "a: b", "[x]", "{", "'", '"', "\\", "# no", " pad ", "~"])
+    | st.sampled_from(["007", "true", "null", "1e3", "0E0", "2020-01-01", "1_0", "0x1f", "a: b", "[x]", "{", "'", '"'])
+    | st.sampled_from(["\\", "# no", " pad ", "~", "-", "=", "<<"])
 )  # fmt: skip
 NAMES = st.text("abcxyz_", min_size=1, max_size=5).filter(lambda name: "__" not in name and name.strip("_") == name)
 TREES = st.dictionaries(

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelkeep.core.errors import BadInput
-from modelkeep.server.settings import Settings, load, parse, reference
+from modelkeep.server.settings import Settings, explained, load, parse, reference
 
 
 def test_options_win_over_variables_over_the_file() -> None:
@@ -60,6 +60,22 @@ def test_anchors_inside_each_other_are_bounded() -> None:
 def test_a_variable_is_named_when_it_is_wrong() -> None:
     with pytest.raises(BadInput, match="MODELKEEP_PORT: port"):
         load(environment={"MODELKEEP_PORT": "x"})
+
+
+def test_every_setting_knows_who_said_what(tmp_path: Path) -> None:
+    Path("modelkeep.yaml").write_text("limits:\n  series: 5\nhosts: [a]\n")
+    found = {one.key: one for one in explained({"MODELKEEP_LIMITS_SERIES": "7"})}
+    assert found["limits.series"].value == 7
+    assert found["limits.series"].history == (
+        ("default", 1_000_000), ("modelkeep.yaml:2", 5), ("MODELKEEP_LIMITS_SERIES", "7"),
+    )  # fmt: skip
+    assert (found["hosts"].mark, found["port"].mark) == ("modelkeep.yaml:3", "default")
+
+
+def test_a_group_that_is_a_value_is_named_where_it_was_written() -> None:
+    Path("modelkeep.yaml").write_text("port: 1\nlimits: 5\n")
+    with pytest.raises(BadInput, match=r"modelkeep\.yaml:2: limits: expected keys and values"):
+        load(environment={"MODELKEEP_LIMITS_SERIES": "7"})
 
 
 @given(text=st.text(alphabet="ab:-[]{}&*!#'\"\n %|>1,", max_size=60))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import os
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final, Literal, cast
 
@@ -13,6 +15,10 @@ import msgspec
 import yaml
 from msgspec import Meta
 
+from modelkeep.configuration.layers import lay
+from modelkeep.configuration.scalars import assign
+from modelkeep.configuration.trail import Trail
+from modelkeep.configuration.tree import Mark, Node, Reading, Tree
 from modelkeep.core.errors import BadInput
 from modelkeep.core.shapes import Json
 from modelkeep.core.times import duration_ns
@@ -20,6 +26,7 @@ from modelkeep.core.times import duration_ns
 FILE: Final = "modelkeep.yaml"
 PREFIX: Final = "MODELKEEP_"
 _NODES: Final = 10_000
+_NOWHERE: Final = Mark("settings")
 
 Size = Annotated[int, Meta(ge=1)]
 Duration = Annotated[str, Meta(pattern=r"^(\d+(\.\d+)?(ms|[smhdwy]))+$")]
@@ -146,31 +153,30 @@ def load(
     >>> load(port=7301, environment={"MODELKEEP_LIMITS_SERIES": "5"}).limits.series
     5
     """
-    tree, places = _file(file)
-    _variables(tree, places, os.environ if environment is None else environment)
     given: dict[str, Option] = {"data": data, "host": host, "port": port, "clock": clock}
-    for name, value in given.items():
-        if value is not None:
-            tree[name] = str(value) if isinstance(value, Path) else value
-            places[name] = f"--{name}"
-    return _convert(tree, places)
+    said = {name: str(value) if isinstance(value, Path) else value for name, value in given.items()}
+    options = Reading(
+        {name: value for name, value in said.items() if value is not None},
+        {name: Mark(f"--{name}") for name in said},
+        origin=_NOWHERE,
+    )
+    return _convert([_file(file), _variables(os.environ if environment is None else environment), options])
 
 
-def _convert(tree: dict[str, Json], places: Mapping[str, str]) -> Settings:
+def _convert(readings: Sequence[Reading]) -> Settings:
+    """Gives the settings of readings, later ones over earlier ones."""
+    trail = Trail(readings)
+    whole: Tree = {}
+    for reading in readings:
+        if not lay(whole, copy.deepcopy(reading.tree)):
+            key = next(iter(key for key in reading.tree if not isinstance(whole.get(key, {}), dict)), "settings")
+            raise BadInput(f"{Trail(readings[:1]).mark(key)}: {key}: expected keys and values")
     try:
-        return msgspec.convert(tree, Settings, strict=False)
+        return msgspec.convert(whole, Settings, strict=False)
     except msgspec.ValidationError as error:
         text, _, path = str(error).partition(" - at `$")
         key = path.rstrip("`").lstrip(".")
-        raise BadInput(f"{_place(places, key)}: {key or 'settings'}: {text}") from None
-
-
-def _place(places: Mapping[str, str], key: str) -> str:
-    """Where a key, or the nearest one above it, was set."""
-    while key and key not in places:
-        cut = max(key.rfind("."), key.rfind("["))
-        key = key[: max(cut, 0)]
-    return places.get(key, "settings")
+        raise BadInput(f"{trail.mark(key) if key else _NOWHERE}: {key or 'settings'}: {text}") from None
 
 
 def parse(text: str, name: str = FILE) -> Settings:
@@ -186,20 +192,20 @@ def parse(text: str, name: str = FILE) -> Settings:
     >>> parse("port: 7301").port
     7301
     """
-    return _convert(*_tree(text, name))
+    return _convert([_read(text, name)])
 
 
-def _file(file: Path | None) -> tuple[dict[str, Json], dict[str, str]]:
+def _file(file: Path | None) -> Reading:
     path = file or Path(FILE)
     if file is None and not path.exists():
-        return {}, {}
+        return Reading({}, origin=_NOWHERE)
     try:
-        return _tree(path.read_text(encoding="utf-8"), str(path))
+        return _read(path.read_text(encoding="utf-8"), str(path))
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(f"{path}: cannot be read: {error}") from None
 
 
-def _tree(text: str, name: str) -> tuple[dict[str, Json], dict[str, str]]:
+def _read(text: str, name: str) -> Reading:
     try:
         node = yaml.compose(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except (yaml.YAMLError, RecursionError) as error:
@@ -207,26 +213,26 @@ def _tree(text: str, name: str) -> tuple[dict[str, Json], dict[str, str]]:
         where = f"{name}:{mark.line + 1}" if mark else name
         raise BadInput(f"{where}: not YAML: {getattr(error, 'problem', None) or 'unreadable'}") from None
     if node is None:
-        return {}, {}
+        return Reading({}, origin=Mark(name))
     walk = _Walk(name)
     tree = walk.value(node, "", Settings)
     if not isinstance(tree, dict):
         raise BadInput(f"{name}:1: expected keys and values", hint="For example `port: 7300`.")
-    return tree, walk.places
+    return Reading(cast("Tree", tree), walk.marks, origin=Mark(name))
 
 
 class _Walk:
     """Turns YAML nodes into plain values and remembers the line of every key."""
 
     def __init__(self, name: str) -> None:
-        self.places: dict[str, str] = {}
+        self.marks: dict[str, Mark] = {}
         self._name = name
         self._left = _NODES
         self._scalars = yaml.SafeLoader("")
 
     def value(self, node: yaml.Node, key: str, kind: object) -> Json:
-        where = f"{self._name}:{node.start_mark.line + 1}"
-        self.places.setdefault(key, where)
+        where = Mark(self._name, node.start_mark.line + 1)
+        self.marks.setdefault(key, where)
         self._left -= 1
         if self._left < 0:
             raise BadInput(f"{where}: more than {_NODES} values", hint="Do not repeat anchors inside each other.")
@@ -245,18 +251,18 @@ class _Walk:
         found: dict[str, Json] = {}
         for name_node, value_node in node.value:
             name = str(name_node.value)
-            where = f"{self._name}:{name_node.start_mark.line + 1}"
+            where = Mark(self._name, name_node.start_mark.line + 1)
             if known and name not in known:
                 raise _unknown(where, f"{key}.{name}".lstrip("."), name, known)
             if name in found:
                 raise BadInput(f"{where}: {name} is set twice")
             inner = f"{key}.{name}".lstrip(".")
-            self.places[inner] = where
+            self.marks[inner] = where
             found[name] = self.value(value_node, inner, known.get(name))
         return found
 
 
-def _unknown(where: str, key: str, name: str, known: Mapping[str, object]) -> BadInput:
+def _unknown(where: Mark, key: str, name: str, known: Mapping[str, object]) -> BadInput:
     near = difflib.get_close_matches(name, known, 1)
     hint = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(known)}."
     return BadInput(f"{where}: {key} is no setting", hint=hint)
@@ -269,24 +275,20 @@ def _fields(kind: object) -> dict[str, object]:
     return {}
 
 
-def _variables(tree: dict[str, Json], places: dict[str, str], environment: Mapping[str, str]) -> None:
+def _variables(environment: Mapping[str, str]) -> Reading:
+    tree: Tree = {}
+    marks: dict[str, Mark] = {}
     for key, kind, _ in _leaves(Settings, ""):
         variable = PREFIX + key.replace(".", "_").upper()
         text = environment.get(variable)
         if text is None:
             continue
-        *groups, name = key.split(".")
-        target = tree
-        for group in groups:
-            inner = target.setdefault(group, {})
-            if not isinstance(inner, dict):
-                raise BadInput(f"{_place(places, group)}: {group}: expected keys and values")
-            target = inner
-        target[name] = _listed(text) if str(kind).startswith("list") else text
-        places[key] = variable
+        marks[key] = Mark(variable)
+        assign(tree, key, _listed(text) if str(kind).startswith("list") else text, marks[key])
+    return Reading(tree, marks, origin=_NOWHERE)
 
 
-def _listed(text: str) -> list[Json]:
+def _listed(text: str) -> list[Node]:
     return [item.strip() for item in text.split(",") if item.strip()]
 
 
@@ -304,30 +306,48 @@ def _leaves(kind: type[msgspec.Struct], prefix: str) -> Iterator[tuple[str, obje
             yield prefix + name, "channels", text
 
 
-def explained(environment: Mapping[str, str], file: Path | None = None) -> list[tuple[str, Json, str]]:
-    """Gives every setting as (key, value, where it was written): file and line, variable, or `default`.
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """One setting with its way.
+
+    Args:
+        key: dotted.
+        value: what holds.
+        mark: where it was written: file and line, variable, or `default`.
+        history: every (place, value) that said something of it, the default first; the last one won.
+    """
+
+    key: str
+    value: Json
+    mark: str
+    history: tuple[tuple[str, Json], ...]
+
+
+def explained(environment: Mapping[str, str], file: Path | None = None) -> list[Explained]:
+    """Gives every setting with its value and who said what of it.
 
     Raises:
         BadInput: as for `load`.
 
-    >>> [row for row in explained({"MODELKEEP_PORT": "7301"}) if row[0] == "port"]
-    [('port', 7301, 'MODELKEEP_PORT')]
+    >>> found = {one.key: one for one in explained({"MODELKEEP_PORT": "7301"})}
+    >>> found["port"].value, found["port"].history, found["host"].mark
+    (7301, (('default', 7300), ('MODELKEEP_PORT', '7301')), 'default')
     """
-    tree, places = _file(file)
-    _variables(tree, places, environment)
-    settings = _convert(tree, places)
+    readings = [_file(file), _variables(environment)]
+    settings, trail = _convert(readings), Trail(readings)
     rows = []
     for key, _, _ in _leaves(Settings, ""):
-        value: object = settings
-        for name in key.split("."):
-            value = getattr(value, name)
-        rows.append((key, cast("Json", msgspec.to_builtins(value)), _written(places, key)))
+        said = tuple((str(step.mark), cast("Json", step.value)) for step in trail.history(key))
+        history = (("default", _held(Settings(), key)), *said)
+        rows.append(Explained(key, _held(settings, key), history[-1][0], history))
     return rows
 
 
-def _written(places: Mapping[str, str], key: str) -> str:
-    below = (place for name, place in places.items() if name.startswith(f"{key}["))
-    return places.get(key) or next(below, "default")
+def _held(settings: Settings, key: str) -> Json:
+    found: object = settings
+    for name in key.split("."):
+        found = getattr(found, name)
+    return cast("Json", msgspec.to_builtins(found))
 
 
 def durations(settings: Settings) -> dict[str, int]:
@@ -368,7 +388,4 @@ def reference() -> str:
 
 
 def _default(key: str) -> str:
-    found: object = Settings()
-    for name in key.split("."):
-        found = getattr(found, name)
-    return msgspec.json.encode(found).decode()
+    return msgspec.json.encode(_held(Settings(), key)).decode()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -60,24 +61,18 @@ def show(given: Given, server: bool, process: str | None, as_json: bool) -> None
 
 @config.command()
 @click.argument("key")
-@source_options()
+@source_options(required=False)
+@click.option("--server", is_flag=True, help="A setting of a modelkeep server that starts here.")
 @json_option
-def explain(key: str, given: Given, as_json: bool) -> None:
+def explain(key: str, given: Given, server: bool, as_json: bool) -> None:
     """Show why KEY has its value: everything that was said of it, in order; the last one won."""
-    found = given.config().explain(key)
-    if as_json:
-        said: list[Json] = [{"mark": mark, "value": _plain(value)} for mark, value in found.history]
-        row = {"key": key, "value": _plain(found.value), "mark": found.mark, "written": found.written, "history": said}
-        print_json(row)
+    if server:
+        _settings(key, as_json=as_json)
         return
-    click.echo(f"{clean(key)} = {_value(found.value)}")
-    if found.written:
-        click.echo(f"written as {clean(found.written)}")
-    rows: list[list[Json]] = [
-        ["won" if place == len(found.history) - 1 else "", mark, _value(value)]
-        for place, (mark, value) in enumerate(found.history)
-    ]
-    click.echo(table(["", "written at", "value"], rows, empty=f"It is a default of {found.mark}."))
+    if not (given.words or given.env or given.schema):
+        raise BadInput("there are no sources", hint=f"Name files or addresses; of processes: config blame {key}.")
+    found = given.config().explain(key)
+    _explanation(key, found.value, found.history, written=found.written, as_json=as_json)
 
 
 @config.command()
@@ -284,25 +279,50 @@ def _keys(tree: Json, marks: dict[str, Json]) -> str:
     return table(["key", "value", "written at"], rows, empty="It is empty.")
 
 
-def _settings(*, as_json: bool) -> None:
-    """Prints the settings of a server that starts here, with their places."""
+def _settings(key: str = "", *, as_json: bool) -> None:
+    """Prints the settings of a server that starts here, with their places; with a key, everything said of it."""
     from modelkeep.cli.extra import need
 
-    need("server", "yaml")
+    need("server", "omegaconf", "yaml")
     from modelkeep.server.settings import explained
 
-    found = [(key, _shielded(key, value), mark) for key, value, mark in explained(os.environ)]
-    if as_json:
-        rows: list[Json] = [{"key": key, "value": value, "mark": mark} for key, value, mark in found]
+    found = [one for one in explained(os.environ) if key in {"", one.key}]
+    if not found:
+        raise Missing(f"{key!r} is no setting", hint="modelkeep config show --server lists all.")
+    if key:
+        said: list[tuple[str, object]] = [(mark, _shielded(key, value)) for mark, value in found[0].history]
+        _explanation(key, _shielded(key, found[0].value), said, as_json=as_json)
+    elif as_json:
+        rows: list[Json] = [{"key": one.key, "value": _shielded(one.key, one.value), "mark": one.mark} for one in found]
         print_json({"settings": rows})
     else:
-        click.echo(table(["key", "value", "written at"], [[key, _value(value), mark] for key, value, mark in found]))
+        shown: list[list[Json]] = [[one.key, _value(_shielded(one.key, one.value)), one.mark] for one in found]
+        click.echo(table(["key", "value", "written at"], shown))
+
+
+def _explanation(
+    key: str, value: object, said: Sequence[tuple[str, object]], *, written: str = "", as_json: bool
+) -> None:
+    if as_json:
+        history: list[Json] = [{"mark": mark, "value": _plain(one)} for mark, one in said]
+        mark = said[-1][0] if said else ""
+        print_json({"key": key, "value": _plain(value), "mark": mark, "written": written, "history": history})
+        return
+    click.echo(f"{clean(key)} = {_value(value)}")
+    if written:
+        click.echo(f"written as {clean(written)}")
+    rows: list[list[Json]] = [
+        ["won" if place == len(said) - 1 else "", mark, _value(one)] for place, (mark, one) in enumerate(said)
+    ]
+    click.echo(table(["", "written at", "value"], rows, empty="It is a default."))
 
 
 def _shielded(key: str, value: Json) -> Json:
     """Gives a setting without what a channel's settings may hold; a name of a secret is none."""
-    if key != "alerts.channels" or not isinstance(value, list):
+    if key != "alerts.channels":
         return value
+    if not isinstance(value, list):
+        return "***"  # the steps of a list are told as text
     plain = {"name", "kind"}
     return [
         {name: one if name in plain or str(one).startswith("secret:") else "***" for name, one in channel.items()}

@@ -38,9 +38,21 @@ def written(tree: Mapping[str, object], kind: str, *, prefix: str = "") -> str:
         return "\n".join(_toml(tree, "")).strip() + "\n"
     if kind == "env":
         return "".join(f"{line}\n" for line in _variables(tree, prefix))
+    return _yaml(json.loads(json.dumps(tree, default=_other)))
+
+
+def _yaml(tree: Mapping[str, object]) -> str:
+    """Gives YAML in which a text is quoted where our reader, or the writer's own idea of YAML, takes it for more."""
     import yaml
 
-    return yaml.safe_dump(json.loads(json.dumps(tree, default=_other)), sort_keys=False, allow_unicode=True, width=1000)
+    class Dumper(yaml.SafeDumper):
+        """The safe one, with texts of ours."""
+
+    def text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+        return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=None if _is_text(value) else '"')
+
+    Dumper.add_representer(str, text)
+    return yaml.dump(tree, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=1000)
 
 
 def _other(value: object) -> object:
@@ -102,16 +114,20 @@ def _variables(tree: Mapping[str, object], name: str) -> Iterator[str]:
 
 def _read_back(value: object) -> str:
     """Gives the text that our sources read as this value."""
-    if not isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False, default=_other)
+    if isinstance(value, str) and _is_text(value):
+        return value
+    return json.dumps(value, ensure_ascii=False, default=_other)
+
+
+def _is_text(value: str) -> bool:
+    """Says whether our sources read a text as itself."""
     from modelkeep.configuration.scalars import scalar
     from modelkeep.configuration.tree import Mark
 
     try:
-        same = scalar(value, Mark("")) == value
+        return scalar(value, Mark("")) == value
     except BadInput:
-        same = False
-    return value if same else json.dumps(value, ensure_ascii=False)
+        return False
 
 
 def _quoted(text: str) -> str:
