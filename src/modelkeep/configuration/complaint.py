@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from itertools import pairwise
 from typing import Final
 
 from omegaconf.errors import ConfigKeyError
 
 from modelkeep.configuration.secrecy import MASK, is_hidden, mask_text, secret_texts
 from modelkeep.configuration.trail import Trail
+from modelkeep.configuration.tree import join, parts
 from modelkeep.core.errors import Error
 
 _CONVERTED: Final = re.compile(r"Value '?.*?'? of type '[^']*' could not be converted to (.*)", re.DOTALL)
 _NEAR: Final = re.compile(r"Key '.*' (?:not in|is not in) .*?(?:\. (Did you mean: .*\?))?\Z", re.DOTALL)
 _MERGED: Final = re.compile(r"Merge error: (.*?)\. value: .*", re.DOTALL)
+_KINDS: Final = {"{": "a mapping", "[": "a list"}
 _LONG: Final = 80
 
 
@@ -32,6 +35,8 @@ class Complaint:
 
     def line(self, key: str, error: Exception | None) -> str:
         """Gives `file:line key: reason, value`; without an error a value is missing."""
+        if "incompatible container types" in str(error):
+            return self._kinds(key)
         where = f"{self._trail.mark(key)} {key}: " if key else ""
         if error is None:
             return f"{where}a value is missing"
@@ -46,8 +51,6 @@ class Complaint:
     def _reason(self, key: str, error: Exception) -> str:
         own = error.__cause__ if isinstance(error.__cause__, Error) else None
         text = str(own.message if own else getattr(error, "msg", None) or error).partition("\n    full_key:")[0]
-        if "incompatible container types" in text:
-            return self._kinds(key)
         if isinstance(error, ConfigKeyError) and (found := _NEAR.match(text)):
             near = (found[1] or "").removeprefix("Did you mean: ").removesuffix("?")
             return "the schema has no such key" + (f"; did you mean {near}?" if near else "")
@@ -59,12 +62,14 @@ class Complaint:
 
     def _kinds(self, key: str) -> str:
         """Two sources disagree: one has a list where the other has a mapping."""
-        steps = [
-            (step.mark, "a mapping" if str(step.value).startswith("{") else "a list")
-            for step in self._trail.history(key)
-        ]
-        (old, one), (_, other) = steps[-2] if len(steps) > 1 else steps[-1], steps[-1]
-        return f"{other} where {old} has {one}"
+        inner = ""
+        for part in parts(key):
+            inner = join(inner, part)
+            steps = [(step.mark, _KINDS.get(str(step.value)[:1], "")) for step in self._trail.history(inner)]
+            for (old, one), (new, other) in pairwise(steps):
+                if one and other and one != other:
+                    return f"{new} {inner}: {other}, where {old} has {one}"
+        return f"{self._trail.mark(key)} {key}: a list stands where another source has a mapping"
 
     def _values(self) -> set[str]:
         """The texts of all values that are secret."""

@@ -22,7 +22,7 @@ from modelkeep.configuration.complaint import Complaint
 from modelkeep.configuration.layers import RESOLVER, Lists, Looked, dotted, extended, flat, lay, moved_marks
 from modelkeep.configuration.secrecy import reveal
 from modelkeep.configuration.trail import Trail
-from modelkeep.configuration.tree import Mark, Node, Reading, Tree
+from modelkeep.configuration.tree import Mark, Node, Reading, Tree, parts, pick
 from modelkeep.core.errors import BadInput
 
 _REFUSED: Final = (OmegaConfBaseException, TypeError, ValueError, KeyError)
@@ -102,6 +102,7 @@ def merge(readings: Sequence[Reading], *, lists: Lists = "replace") -> Merged:
     """
     if not OmegaConf.has_resolver(RESOLVER):
         OmegaConf.register_resolver(RESOLVER, reveal)
+    readings = _placed(readings, lists)
     looked = [Looked(reading.tree, reading.native) for reading in readings]
     keys = frozenset().union(*(one.secret_keys for one in looked))
     if lists == "replace" and not any(one.foreign for one in looked):
@@ -114,6 +115,53 @@ def merge(readings: Sequence[Reading], *, lists: Lists = "replace") -> Merged:
             return Merged(Trail(readings), keys, None, config)
         looked = [Looked(reading.tree) for reading in readings]  # laying has changed them
     return _by_omegaconf(readings, looked, keys, lists)
+
+
+def _placed(readings: Sequence[Reading], lists: Lists) -> Sequence[Reading]:
+    """Gives readings in which whole lists stand in the place of the items that a reading sets."""
+    if not any(reading.places for reading in readings):
+        return readings
+    done: list[Reading] = []
+    for reading in readings:
+        done.append(_with_lists(merge(done, lists=lists), reading) if reading.places else reading)
+    return done
+
+
+def _with_lists(so_far: Merged, reading: Reading) -> Reading:
+    """Puts each item into a copy of the list that it belongs to.
+
+    Raises:
+        BadInput: there is no such list, or it is too short.
+    """
+    old = OmegaConf.to_container(so_far.config, resolve=False)
+    tree, marks = copy.deepcopy(reading.tree), dict(reading.marks)
+    for key, value in reading.places.items():
+        path = parts(key)
+        first = next(number for number, part in enumerate(path) if isinstance(part, int))
+        try:
+            whole = pick(tree if _holds(tree, path[:first]) else old, path[:first])
+            place = pick(whole, path[first:-1])
+            pick(place, path[-1:]) if isinstance(path[-1], int) else None
+            assert isinstance(place, list | dict)
+        except (KeyError, AssertionError):
+            raise BadInput(
+                f"{reading.mark(key)}: no source before has such a place", hint="Set the whole list."
+            ) from None
+        folder = dotted(path[:first])
+        marks = {k: so_far.mark(k) for k, _ in flat(whole, folder)} | marks
+        place[path[-1]] = value  # type: ignore[index]
+        node: object = tree
+        for part in path[: first - 1]:
+            node = node.setdefault(part, {})  # type: ignore[attr-defined]
+        node[path[first - 1]] = whole  # type: ignore[index]
+    return dataclasses.replace(reading, tree=tree, marks=marks, places={})
+
+
+def _holds(tree: object, path: Sequence[str | int]) -> bool:
+    try:
+        return isinstance(pick(tree, path), list)
+    except KeyError:
+        return False
 
 
 def _laid(looked: Sequence[Looked]) -> Tree | None:

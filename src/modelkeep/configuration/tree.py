@@ -44,6 +44,7 @@ class Reading:
         texts: dotted key → what was written, where text (`007`) was read as something else (7): a schema that wants
             text gets what was written.
         secrets: keys that the source itself calls secret; what lies below them is, too.
+        places: items of lists that sources before have (`hosts[1]`), each with its new value.
     """
 
     tree: Tree
@@ -54,6 +55,7 @@ class Reading:
     native: object = None
     texts: Mapping[str, str] = field(default_factory=dict)
     secrets: frozenset[str] = frozenset()
+    places: Mapping[str, Node] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return f"Reading(of {self.origin}, {len(self.tree)} keys at the top)"  # values may be secret

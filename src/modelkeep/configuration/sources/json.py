@@ -24,7 +24,7 @@ class Json(File):
 
     def parse(self, text: str) -> Reading:
         try:
-            tree = json.loads(text or "{}", parse_constant=_refused)
+            tree = json.loads(text if text.strip() else "{}", parse_constant=_refused)
         except json.JSONDecodeError as error:
             raise BadInput(
                 f"{self.name}:{error.lineno}:{error.colno}: {error.msg}", hint="Mend the JSON there."
@@ -32,7 +32,8 @@ class Json(File):
         except RecursionError:
             raise BadInput(f"{self.name}: nested too deep") from None
         except ValueError as error:
-            raise BadInput(f"{self.name}: {error}", hint="JSON has no such number.") from None
+            what = str(error) if "JSON" in str(error) else "a number is too long"
+            raise BadInput(f"{self.name}: {what}", hint="Quote it if it is a text.") from None
         if not isinstance(tree, dict):
             raise BadInput(f"{self.name}:1: the top is not an object", hint='Write {"key": value}.')
         return Reading(tree, _marks(text, self.name))
@@ -51,6 +52,7 @@ def _marks(text: str, name: str) -> dict[str, Mark]:
     marks: dict[str, Mark] = {}
     line = 1
     stack: list[tuple[str, int]] = []  # the container's key, and the place in a list or -1
+    names: list[dict[str, int]] = []
     key, waiting, named = "", "", False
     for piece in _TOKEN.findall(text):
         if piece == "\n":
@@ -58,10 +60,12 @@ def _marks(text: str, name: str) -> dict[str, Mark]:
         elif piece in "{[":
             inner = _here(stack, key, named)
             stack.append((inner, -1 if piece == "{" else 0))
+            names.append({})
             _mark(marks, inner, name, line)
             named = False
         elif piece in "}]":
             stack.pop()
+            names.pop()
             named = False
         elif piece == ",":
             folder, place = stack[-1]
@@ -70,10 +74,11 @@ def _marks(text: str, name: str) -> dict[str, Mark]:
         elif piece == ":":
             key, named = waiting, True
             path = join(stack[-1][0], key)
-            if path in marks:
+            if key in names[-1]:
                 raise BadInput(
-                    f"{name}:{line}: {path} stands at line {marks[path].line} already", hint="Keep one of the two."
+                    f"{name}:{line}: {path} stands at line {names[-1][key]} already", hint="Keep one of the two."
                 )
+            names[-1][key] = line
             marks[path] = Mark(name, line)
         else:
             waiting = json.loads(piece) if piece.startswith('"') else ""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Iterator
 from datetime import date, datetime
 from datetime import time as clock
 from typing import ClassVar, Final, cast
@@ -38,6 +39,11 @@ class Toml(File):
         except tomllib.TOMLDecodeError as error:
             told = _PLACE.match(str(error))
             message, line, column = told.groups() if told else (str(error), None, None)
+            twice = (
+                _twice(text, int(line)) if line and message.startswith(("Cannot overwrite", "Cannot declare")) else ""
+            )
+            if twice:
+                raise BadInput(f"{self.name}:{line}: {twice}", hint="Keep one of the two.") from None
             where = f"{self.name}:{line}:{column}" if line else f"{self.name}:{text.count(chr(10)) + 1}"
             raise BadInput(f"{where}: {message}", hint="Mend the TOML there.") from None
         except RecursionError:
@@ -55,9 +61,26 @@ def _plain(node: object) -> Node:
     return cast("Node", node)
 
 
+def _twice(text: str, line: int) -> str:
+    """Says what a line says again."""
+    before: dict[str, int] = {}
+    for key, there in _keys(text):
+        if there == line and key in before:
+            return f"{key} stands at line {before[key]} already"
+        before[key] = there
+    return ""
+
+
 def _marks(text: str, name: str) -> dict[str, Mark]:
-    """Gives the line of every key of a valid TOML text; keys inside inline tables have the line of the table."""
+    """Gives the line of every key; keys inside inline tables have the line of the table."""
     marks: dict[str, Mark] = {}
+    for key, line in _keys(text):
+        marks.setdefault(key, Mark(name, line))
+    return marks
+
+
+def _keys(text: str) -> Iterator[tuple[str, int]]:
+    """Gives every key and header of a TOML text with its line."""
     tables: dict[str, int] = {}
     folder, at, line = "", 0, 1
     while at < len(text):
@@ -72,11 +95,10 @@ def _marks(text: str, name: str) -> dict[str, Mark]:
             if many is not None:
                 tables[folder] = tables.get(folder, -1) + 1
                 folder = join(folder, tables[folder])
-            marks.setdefault(folder, Mark(name, line))
+            yield folder, line
         else:
-            marks[_path(key, {}, folder)] = Mark(name, line)
+            yield _path(key, {}, folder), line
         at, line = _behind(text, found.end(), line)
-    return marks
 
 
 def _path(key: str, tables: dict[str, int], folder: str) -> str:

@@ -1,0 +1,69 @@
+"""`.env` files beside python-dotenv."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import hypothesis.strategies as st
+import pytest
+from dotenv import dotenv_values
+from hypothesis import given, settings
+
+from modelkeep.configuration.make import config
+from modelkeep.configuration.sources.dotenv import Dotenv
+from modelkeep.core.errors import BadInput
+
+TEXT = """\
+# comment
+export APP_HOST=h
+APP_PORT = 8080
+APP_NAME='single $APP_HOST ${APP_HOST}'
+APP_URL="http://${APP_HOST}:${APP_PORT}/${ABSENT:-x}"
+APP_TEXT="two
+lines \\"quoted\\""
+APP_CODE=007 # comment
+APP_DB__POOL=5
+APP_EMPTY=
+APP_BARE
+OTHER=1
+"""
+
+
+def test_values_are_those_of_python_dotenv(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ABSENT", raising=False)
+    reading = Dotenv(".env?prefix=APP_").parse(TEXT)
+    expected = dotenv_values(stream=io.StringIO(TEXT))
+    for name, value in expected.items():
+        if name.startswith("APP_"):
+            key = name.removeprefix("APP_").lower().replace("__", ".")
+            assert reading.texts.get(key) == value, name
+    assert reading.tree["db"] == {"pool": 5}
+    assert reading.tree["bare"] is None
+    assert "other" not in reading.tree
+    lines = [reading.mark(key).line for key in ("host", "port", "text", "code", "db.pool")]
+    assert lines == [2, 3, 6, 8, 9]
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.dictionaries(
+        st.from_regex(r"[A-Z]{1,3}", fullmatch=True), st.text(st.sampled_from("ab '\"#$=\\{}"), max_size=6), max_size=4
+    )
+)
+def test_any_file_is_what_python_dotenv_reads(pairs: dict[str, str]) -> None:
+    text = "".join(f"{name}={value}\n" for name, value in pairs.items())
+    expected = dotenv_values(stream=io.StringIO(text))
+    try:
+        reading = Dotenv(".env").parse(text)
+    except BadInput:
+        return
+    assert dict(reading.texts) == {name.lower(): value for name, value in expected.items() if value is not None}
+
+
+def test_the_prefix_is_that_of_the_environment(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("APP_PORT=1\nOTHER=2\n")
+    assert config(tmp_path / ".env", env="APP_").snapshot()._tree == {"port": 1}
+    (tmp_path / "bad.env").write_text("A=1\nB='open\n")
+    with pytest.raises(BadInput, match=r"bad\.env:2: not NAME=value"):
+        config(tmp_path / "bad.env")
