@@ -407,3 +407,28 @@ def test_what_holds_outlives_the_retention(entries: Entries) -> None:
 def test_values_of_keys_named_like_secrets_are_masked() -> None:
     assert shown("app/db/password", b"x") == "***"
     assert shown("app/url", b"pg://a:b@h") == "pg://a:***@h"
+
+
+def test_a_store_of_the_revision_before_is_brought_up(tmp_path: Path) -> None:
+    import sqlalchemy as sa
+    from alembic import command
+    from alembic.config import Config
+
+    from modelkeep.store import entries as module
+
+    engine = sa.create_engine(f"sqlite:///{tmp_path / 'entries.db'}")
+    with engine.begin() as connection:
+        config = Config()
+        config.set_main_option("script_location", str(module._MIGRATIONS))
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        connection.execute(sa.text("INSERT INTO reader VALUES ('releases', 7)"))
+    engine.dispose()
+    made = Entries(tmp_path / "entries.db")
+    assert made.revision() >= "0002"
+    store = Configurations(made)
+    store.apply([entry(8, {"hash": "aa" * 32})])
+    assert [one.hash for one in store.current()] == ["aa" * 32]
+    with made.connect() as connection:
+        assert connection.execute(sa.text("SELECT seq FROM reader WHERE name = 'releases'")).scalar() == 7
+    made.close()

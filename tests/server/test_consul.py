@@ -151,6 +151,17 @@ def test_a_write_ends_a_blocked_query(server: Running) -> None:
     assert int(answer.headers["x-consul-index"]) > int(index)
 
 
+def test_who_waits_for_the_first_key_of_all_is_told(tmp_path: Path) -> None:
+    with running(tmp_path / "data") as server:
+        index = server.client.get(f"{KV}/a").headers["x-consul-index"]
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(httpx.get, f"{server.serving.url}{KV}/a?index={index}&wait=60s", timeout=70)
+            while not server.serving.app.consul.waiting:
+                time.sleep(0.005)
+            put(server, "a", b"1")
+            assert waiting.result(20).status_code == 200
+
+
 def test_a_removal_ends_a_blocked_query(server: Running) -> None:
     put(server, "gone/a", b"1")
     index = server.client.get(f"{KV}/gone/", params={"recurse": ""}).headers["x-consul-index"]
@@ -192,10 +203,10 @@ def test_too_many_who_wait_are_answered_busy_and_a_stop_lets_all_go(tmp_path: Pa
         put(server, "a", b"1")
         with ThreadPoolExecutor(2) as pool:
             url = f"{server.serving.url}{KV}/a"
-            waiting = [pool.submit(httpx.get, url, params={"index": 1, "wait": "600s"}, timeout=60) for _ in range(2)]
+            waiting = [pool.submit(httpx.get, url, params={"index": 2, "wait": "600s"}, timeout=60) for _ in range(2)]
             while server.serving.app.consul.waiting < 2:
                 time.sleep(0.005)
-            refused = server.client.get(f"{KV}/a", params={"index": 1, "wait": "1s"})
+            refused = server.client.get(f"{KV}/a", params={"index": 2, "wait": "1s"})
             assert (refused.status_code, "retry-after" in refused.headers) == (429, True)
             assert server.client.get(f"{KV}/a").status_code == 200
             server.serving.stop()
@@ -343,6 +354,6 @@ def test_a_write_that_never_was_cannot_be_gone_back_to(tmp_path: Path) -> None:
     pairs = Pairs(Entries(tmp_path / "entries.db"))
     pairs.put("a", b"1")
     with pytest.raises(Missing):
-        pairs.rollback("", 2)
+        pairs.rollback("", 3)
     with pytest.raises(BadInput):
         pairs.put("", b"")

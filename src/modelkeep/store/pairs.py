@@ -17,6 +17,8 @@ from modelkeep.store.tables import pair_write as writes
 LARGEST_KEY: Final = 1024
 LARGEST_BYTES: Final = 512 << 10
 _By = tuple[str, str]
+_EMPTY: Final = 1
+"""The index of a store that was never written; the first write is another, so that who waits for it is told."""
 _MOST_FLAGS: Final = (1 << 64) - 1
 
 
@@ -44,7 +46,7 @@ class Write:
     """One write.
 
     Args:
-        seq: counts all writes, from 1.
+        seq: counts all writes, from 2.
         at_ns: when, wall time.
         key: which key.
         value: what was written; None: the key was taken away.
@@ -74,7 +76,7 @@ class Pairs:
     >>> pairs.put("app/pool", b"5", author="ann"), pairs.put("app/pool", b"9", author="bob", expected=7)
     (True, False)
     >>> pairs.look("app/", below=True)
-    (1, [Pair(key='app/pool', value=b'5', flags=0, created=1, modified=1)])
+    (2, [Pair(key='app/pool', value=b'5', flags=0, created=2, modified=2)])
     """
 
     def __init__(self, entries: Entries, clock: Clock | None = None) -> None:
@@ -100,7 +102,7 @@ class Pairs:
             index = connection.execute(own).scalar()
             if index is None:
                 index = connection.execute(sa.select(sa.func.max(writes.c.seq))).scalar()
-        return index or 1, found
+        return index or _EMPTY, found
 
     def put(
         self, key: str, value: bytes, *, flags: int = 0, author: str = "", reason: str = "", expected: int | None = None
@@ -196,8 +198,17 @@ class Pairs:
 
     def _write(self, connection: sa.Connection, key: str, value: bytes | None, *, flags: int = 0, by: _By) -> None:
         at_ns = self._clock.now_ns()
-        row = {"at_ns": at_ns, "key": key, "value": value, "flags": str(flags), "author": by[0], "reason": by[1]}
-        seq = connection.execute(writes.insert().values(**row)).inserted_primary_key[0]  # type: ignore[index]
+        seq = (connection.execute(sa.select(sa.func.max(writes.c.seq))).scalar() or _EMPTY) + 1
+        row = {
+            "seq": seq,
+            "at_ns": at_ns,
+            "key": key,
+            "value": value,
+            "flags": str(flags),
+            "author": by[0],
+            "reason": by[1],
+        }
+        connection.execute(writes.insert().values(**row))
         if value is None:
             connection.execute(table.delete().where(table.c.key == key))
             return
