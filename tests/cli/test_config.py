@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -235,12 +236,13 @@ def test_rollback_of_the_key_value_store(server: Serving) -> None:
     pairs.put("app/pool", b"5", author="ann")
     pairs.put("app/pool", b"9", author="bob")
     result = run("rollback", "--prefix", "app/", "--reason", "too many", "--dry-run")
-    assert (result.stdout, "1 keys would go back" in result.stderr) == ("app/pool\n", True)
+    assert (result.stdout, "1 key would go back" in result.stderr) == ("app/pool\n", True)
     assert pairs.look("app/pool")[1][0].value == b"9"
     assert as_json("rollback", "--prefix", "app/", "--reason", "too many") == {"keys": ["app/pool"]}
     assert pairs.look("app/pool")[1][0].value == b"5"
     lines = told("history", "--kv", "app/").splitlines()
     assert "too many" in lines[1]
+    assert getpass.getuser() in lines[1]
     assert [line.split()[3] for line in lines[1:]] == ["5", "9", "5"]
     assert isinstance(run("rollback", "--prefix", "none/", "--reason", "x").exception, Missing)
     assert run("rollback").exit_code == 2

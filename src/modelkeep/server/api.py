@@ -360,6 +360,9 @@ class Api:
                 "configurations",
             )
 
+        self._compared(asked)
+
+    def _compared(self, asked: Asked) -> None:
         @self._enter("GET", "/api/v1/configurations/diff", "read", configurations.DiffTold)
         async def diff(before: Annotated[Model, Query(alias="from")], to: Model) -> Response:
             """How two configurations differ, named by hashes or releases."""
@@ -384,6 +387,9 @@ class Api:
             """One configuration by its content."""
             return await self._ask("entries", lambda: asked.version(hash), "configurations")
 
+        self._pairs(asked)
+
+    def _pairs(self, asked: Asked) -> None:
         @self._enter("GET", "/api/v1/configurations/kv", "read", configurations.WritesTold)
         async def writes(
             prefix: Annotated[str | None, Query(max_length=1024)] = None,
@@ -396,7 +402,9 @@ class Api:
         async def rollback(given: configurations.RollbackGiven, request: Request) -> Response:
             """Puts keys of the key-value store back to what they were after a write."""
             token = request.scope.get("modelkeep.token")
-            return await self._ask("entries", lambda: asked.rollback(given, token.name if token else "nobody"))
+            return await self._ask(
+                "entries", lambda: asked.rollback(given, token.name if token else given.author or "nobody")
+            )
 
     def _administration(self, ask: Questions) -> None:
         @self._enter("GET", "/api/v1/tokens", "admin", words.TokensTold)

@@ -155,6 +155,7 @@ class RollbackGiven(Given):
     prefix: Annotated[str, Field(max_length=1024)] = ""
     index: Annotated[int, Field(ge=0, lt=1 << 62)]
     reason: Annotated[str, Field(max_length=10_000)] = ""
+    author: Annotated[str, Field(max_length=200, description="Who; the owner of the token where there is one.")] = ""
     dry: bool = False
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import re
@@ -236,7 +237,13 @@ def rollback(prefix: str, index: int | None, reason: str, dry_run: bool, as_json
                 f"nobody ever wrote a key that begins with {prefix!r}", hint="Look at config history --kv ''."
             )
         index = number - 1
-    body: dict[str, Json] = {"prefix": prefix, "index": index, "reason": reason, "dry": dry_run}
+    body: dict[str, Json] = {
+        "prefix": prefix,
+        "index": index,
+        "reason": reason,
+        "author": getpass.getuser(),
+        "dry": dry_run,
+    }
     answer = client.post("/api/v1/configurations/kv/rollback", body)
     if as_json:
         print_json(answer)
@@ -244,8 +251,9 @@ def rollback(prefix: str, index: int | None, reason: str, dry_run: bool, as_json
     keys = answer.get("keys")
     for key in keys if isinstance(keys, list) else []:
         click.echo(cell(key))
+    count = len(keys) if isinstance(keys, list) else 0
     verb = "would go" if dry_run else "went"
-    click.echo(f"{len(keys) if isinstance(keys, list) else 0} keys {verb} back to write {index}.", err=True)
+    click.echo(f"{count} {'key' if count == 1 else 'keys'} {verb} back to write {index}.", err=True)
 
 
 def _is_named(side: str) -> bool:
