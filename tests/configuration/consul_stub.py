@@ -102,10 +102,12 @@ class ConsulStub:
                 row.modified = self.index
             self._turn.notify_all()
 
-    def clear(self) -> None:
+    def clear(self, folder: str = "") -> None:
+        """Takes away what lies below a folder; without one all keys and tokens."""
         with self._turn:
-            self._set([(key, None) for key in list(self.rows)])
-            self.tokens.clear()
+            self._set([(key, None) for key in list(self.rows) if key.startswith(folder)])
+            if not folder:
+                self.tokens.clear()
 
     def answer(self, method: str, target: str, body: bytes, token: str) -> tuple[int, dict[str, str], bytes]:
         split = urlsplit(target)

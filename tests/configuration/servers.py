@@ -7,6 +7,7 @@ import base64
 import json
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -156,11 +157,15 @@ def etcd_do(port: int, path: str, body: Mapping[str, object]) -> dict[str, Any]:
     return said
 
 
-def etcd_put(port: int, key: str, text: str | None) -> None:
-    if text is None:
-        etcd_do(port, "/v3/kv/deleterange", {"key": _code(key)})
-    else:
-        etcd_do(port, "/v3/kv/put", {"key": _code(key), "value": _code(text)})
+def etcd_put(port: int, key: str, text: str) -> None:
+    """Changes a key as another client would."""
+    etcd_do(port, "/v3/kv/put", {"key": _code(key), "value": _code(text)})
+
+
+def etcd_clear(port: int, folder: str) -> None:
+    """Takes away what lies below a folder."""
+    end = folder[:-1] + chr(ord(folder[-1]) + 1)
+    etcd_do(port, "/v3/kv/deleterange", {"key": _code(folder), "range_end": _code(end)})
 
 
 @contextmanager
@@ -203,9 +208,11 @@ def postgresql(place: Path, port: int) -> Iterator[None]:
         "-c",
         "max_connections=40",
     ]
-    with running(command, port, cwd=place):
+    with running(command, port, cwd=place) as process:
         until(lambda: _accepts(port))
         yield
+        process.send_signal(signal.SIGINT)  # ends at once, whoever is connected
+        process.wait(20)
 
 
 def pg(port: int, *statements: str, user: str = "ann") -> list[tuple[Any, ...]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -74,8 +75,9 @@ def client(service: str, name: str, options: Mapping[str, str]) -> BaseClient:
     except ModuleNotFoundError:
         raise BadInput(f"{name} needs boto3", hint="pip install 'modelkeep[sources]'") from None
     settings = Config(connect_timeout=5, read_timeout=10, retries={"max_attempts": 2, "mode": "standard"})
+    region = options.get("region") or os.environ.get("AWS_REGION")  # boto3 itself reads AWS_DEFAULT_REGION alone
     try:
-        session = boto3.Session(profile_name=options.get("profile"), region_name=options.get("region"))
+        session = boto3.Session(profile_name=options.get("profile"), region_name=region)
         made: BaseClient = session.client(service, endpoint_url=options.get("endpoint"), config=settings)
     except (BotoCoreError, ValueError) as error:
         raise BadInput(f"{name}: {error}", hint="Add ?region=, or set AWS_REGION.") from None

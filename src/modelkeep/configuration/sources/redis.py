@@ -168,6 +168,8 @@ class Redis(Polled["Pairs"]):
         if self._client is None:
             try:
                 import redis
+                from redis.backoff import NoBackoff
+                from redis.retry import Retry
             except ModuleNotFoundError:
                 raise BadInput(f"{self.name} needs redis", hint="pip install 'modelkeep[sources]'") from None
             self._client = redis.Redis(
@@ -179,6 +181,7 @@ class Redis(Polled["Pairs"]):
                 ssl=self._address.scheme == "rediss",
                 socket_timeout=_TIMEOUT_S,
                 socket_connect_timeout=_TIMEOUT_S,
+                retry=Retry(NoBackoff(), 1),  # a connection that lay idle may be gone; further pauses are the caller's
             )
         return self._client
 
