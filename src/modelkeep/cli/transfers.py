@@ -9,7 +9,9 @@ import click
 
 if TYPE_CHECKING:
     from modelkeep.core.shapes import Json
+    from modelkeep.data.formats.config import Config
     from modelkeep.data.moving.transfer import Moved
+    from modelkeep.data.repository import Repository
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -29,6 +31,21 @@ def transfer_options(command: F) -> F:
     ):
         command = option(command)
     return command
+
+
+def repository() -> Repository:
+    """Gives the repository of this folder, after saying what is doubtful in its settings."""
+    from modelkeep.data.repository import Repository
+
+    repo = Repository.find()
+    warn(repo.config)
+    return repo
+
+
+def warn(config: Config) -> None:
+    """Says what is doubtful in a repository's settings, such as a secret that git would publish."""
+    for warning in config.warnings():
+        click.secho(f"Warning: {warning}", fg="yellow", err=True)
 
 
 def moved_json(moved: Moved) -> dict[str, Json]:

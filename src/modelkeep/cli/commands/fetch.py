@@ -7,7 +7,7 @@ import click
 from modelkeep.cli.extra import need
 from modelkeep.cli.output import json_option, print_json
 from modelkeep.cli.progress import shown
-from modelkeep.cli.transfers import moved_json, told, transfer_options
+from modelkeep.cli.transfers import moved_json, repository, told, transfer_options
 
 
 @click.command()
@@ -29,12 +29,11 @@ def fetch(
     is verified before the cache shows it; a transfer that was cut goes on where it was.
     """
     need("data", "blake3")
-    from modelkeep.data.repository import Repository
     from modelkeep.data.verbs.fetch import fetch as work
 
     with shown() as progress:
         moved = work(
-            Repository.find(),
+            repository(),
             targets,
             remote=remote,
             jobs=jobs,

@@ -11,7 +11,7 @@ import click
 from modelkeep.cli.extra import need
 from modelkeep.cli.output import json_option, print_json
 from modelkeep.cli.progress import shown
-from modelkeep.cli.transfers import size
+from modelkeep.cli.transfers import repository, size
 from modelkeep.core.errors import BadInput
 
 if TYPE_CHECKING:
@@ -68,10 +68,9 @@ def gc(
     of this folder or of MODELKEEP_URL knows. What goes lies in a trash for 7 days: modelkeep gc --undo.
     """
     need("data", "blake3")
-    from modelkeep.data.repository import Repository
     from modelkeep.data.verbs.gc import gc as work
 
-    repo = Repository.find()
+    repo = repository()
     if remote and not cloud:
         raise BadInput("--remote says on which remote, but --cloud does not say that a remote is meant", hint="Add -c.")
     if undo:

@@ -7,7 +7,7 @@ import click
 from modelkeep.cli.extra import need
 from modelkeep.cli.output import json_option, print_json
 from modelkeep.cli.progress import shown
-from modelkeep.cli.transfers import moved_json, told, transfer_options
+from modelkeep.cli.transfers import moved_json, repository, told, transfer_options
 
 
 @click.command()
@@ -34,13 +34,12 @@ def pull(
     them all that is tracked.
     """
     need("data", "blake3")
-    from modelkeep.data.repository import Repository
     from modelkeep.data.verbs.checkout import settle
     from modelkeep.data.verbs.pull import pull as work
 
     with shown() as progress:
         pulled = work(
-            Repository.find(),
+            repository(),
             targets,
             remote=remote,
             jobs=jobs,

@@ -7,7 +7,7 @@ import click
 from modelkeep.cli.extra import need
 from modelkeep.cli.output import json_option, print_json
 from modelkeep.cli.progress import shown
-from modelkeep.cli.transfers import moved_json, told, transfer_options
+from modelkeep.cli.transfers import moved_json, repository, told, transfer_options
 
 
 @click.command()
@@ -31,12 +31,11 @@ def push(
     leaves; what the remote has already is not sent again.
     """
     need("data", "blake3")
-    from modelkeep.data.repository import Repository
     from modelkeep.data.verbs.push import push as work
 
     with shown() as progress:
         moved = work(
-            Repository.find(),
+            repository(),
             targets,
             remote=remote,
             jobs=jobs,

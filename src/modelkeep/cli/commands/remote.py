@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from modelkeep.cli.output import clean, json_option, print_json, table
+from modelkeep.cli.transfers import warn
 from modelkeep.core.shapes import Json
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def add(name: str, url: str, default: bool, force: bool, level: str | None) -> N
         config.add_remote(name, url, default=default, force=force, level=level or "repo")
     if default:
         click.echo(f"Setting {clean(name.lower())!r} as a default remote.", err=True)
-    _warn(config)
+    warn(config)
 
 
 @remote.command(name="list")
@@ -78,7 +79,7 @@ def list_(level: str | None, as_json: bool) -> None:
             [row["name"], row["url"], "(default)" if row["default"] else "", _options(row["options"])] for row in rows
         ]
         click.echo(table(["name", "url", "", "options"], cells, empty="No remote: modelkeep remote add -d NAME URL"))
-    _warn(config)
+    warn(config)
 
 
 @remote.command()
@@ -100,7 +101,7 @@ def modify(name: str, option: str, value: str | None, unset: bool, level: str | 
             config.modify(name, option, value, level=level)
         elif not config.modify_unset(name, option, level=level):
             click.echo(f"{clean(name)} has no {clean(option)} on the level {level}.", err=True)
-    _warn(config)
+    warn(config)
 
 
 @remote.command()
@@ -158,11 +159,6 @@ def _editing() -> Iterator[Config]:
     repo = Repository.find()
     with repo.writing(repo.root / ".dvc" / "config"):
         yield repo.config
-
-
-def _warn(config: Config) -> None:
-    for warning in config.warnings():
-        click.secho(f"Warning: {warning}", fg="yellow", err=True)
 
 
 plugin: click.Command = remote

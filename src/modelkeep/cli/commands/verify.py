@@ -7,7 +7,7 @@ import click
 from modelkeep.cli.extra import need
 from modelkeep.cli.output import json_option, print_json, table
 from modelkeep.cli.progress import shown
-from modelkeep.cli.transfers import size
+from modelkeep.cli.transfers import repository, size
 from modelkeep.core.shapes import Json
 
 
@@ -27,11 +27,10 @@ def verify(
     remote it is sent again from here. Exit code 1 when something bad is left.
     """
     need("data", "blake3")
-    from modelkeep.data.repository import Repository
     from modelkeep.data.verbs.verify import verify as work
 
     with shown() as progress:
-        found = work(Repository.find(), targets, remote=remote, all=everything, heal=heal, jobs=jobs, progress=progress)
+        found = work(repository(), targets, remote=remote, all=everything, heal=heal, jobs=jobs, progress=progress)
     if as_json:
         print_json(
             {

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Protocol, cast
 import msgspec
 
 from modelkeep.core.errors import BadInput
+from modelkeep.data.workspace.present import settling_ns
 
 if TYPE_CHECKING:
     from modelkeep.data.formats.config import RemoteSettings
@@ -23,8 +24,6 @@ MODERN: Final = "files/md5/"
 _KEY: Final = re.compile(r"(files/md5/)?([0-9a-f]{2})/([0-9a-f]{30}(?:\.dir)?)\Z")
 _TRUST_S: Final = 7 * 24 * 3600
 """How long a folder seen whole on a remote is asked for by its manifest alone."""
-_SETTLED_NS: Final = 2_500_000_000
-"""A folder that changed later than this may change again without a new time: file systems count in up to 2 s."""
 
 
 def key_of(oid: str, *, legacy: bool = False) -> str:
@@ -174,7 +173,7 @@ class Cloud:
         """
         now = time.time()
         if self.folder is not None:
-            settled = now * 1e9 - _SETTLED_NS
+            settled = now * 1e9 - settling_ns(looked.values())
             if not looked or any(stamp >= settled for stamp in looked.values()):
                 return
             if looked != self._seen.stamps:

@@ -19,8 +19,17 @@ if TYPE_CHECKING:
     from modelkeep.data.formats.metafile import Out
     from modelkeep.data.repository import Repository
 
-_SETTLED_NS: Final = 2_500_000_000
-"""A folder that changed later than this may change again without a new stamp: file systems count in up to 2 s."""
+_TICKS_NS: Final = 50_000_000
+_SECONDS_NS: Final = 2_500_000_000
+
+
+def settling_ns(stamps: Iterable[int]) -> int:
+    """Gives for how long a folder may change again without a new stamp: some ticks, or 2 s where seconds are counted.
+
+    >>> settling_ns([1_000_000_007]), settling_ns([1_000_000_000, 4_000_000_000])
+    (50000000, 2500000000)
+    """
+    return _TICKS_NS if any(stamp % 1_000_000_000 for stamp in stamps) else _SECONDS_NS
 
 
 def absent(repo: Repository, outs: Iterable[Out]) -> dict[str, set[str]]:
@@ -50,7 +59,7 @@ def absent(repo: Repository, outs: Iterable[Out]) -> dict[str, set[str]]:
             singles[wanted[oid]].append(oid)
     for legacy, oids in singles.items():
         found |= {oid: {oid} for oid in repo.blobs.missing(oids, legacy=legacy)} if oids else {}
-    if fresh and time.time_ns() - newest > _SETTLED_NS:
+    if fresh and time.time_ns() - newest > settling_ns([newest]):
         _keep(file, mark, sorted(complete | (wanted.keys() - found.keys())))
     return found
 
