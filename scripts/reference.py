@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 
 import modelkeep as mk
+from modelkeep import data
 from modelkeep.alerts.channel import Channel
 from modelkeep.cli.commands import modelkeep
 from modelkeep.core.kinds import Kind
@@ -36,6 +37,7 @@ def pages() -> dict[str, str]:
     return {
         "commands.md": "\n".join(commands()),
         "sdk.md": "\n".join(sdk()),
+        "data.md": "\n".join(versions()),
         "plugins.md": "\n".join(plugins()),
         "promql.md": "\n".join(promql()),
         "series.md": "\n".join(series()),
@@ -73,6 +75,15 @@ def sdk() -> Iterator[str]:
         found = getattr(mk, name)
         call = f"{name}{inspect.signature(found)}" if callable(found) else name
         yield f"## mk.{name}\n\n```python\n{call}\n```\n\n```\n{inspect.getdoc(found)}\n```\n"
+
+
+def versions() -> Iterator[str]:
+    yield f"{NOTE}# Data from Python\n"
+    yield "`from modelkeep import data`; every verb of the command line is a function that takes the repository first.\n"
+    for name in data.__all__:
+        found = getattr(data, name)
+        call = f"{name}{inspect.signature(found)}" if not inspect.isclass(found) else name
+        yield f"## data.{name}\n\n```python\n{call}\n```\n\n```\n{inspect.getdoc(found)}\n```\n"
 
 
 def plugins() -> Iterator[str]:
