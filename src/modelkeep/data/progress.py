@@ -55,6 +55,9 @@ class _SilentStep:
 class _Silent:
     __slots__ = ()
 
+    def __repr__(self) -> str:
+        return "SILENT"
+
     def begin(self, task: str, *, total: int | None = None, unit: Unit = "files") -> Step:
         return _SilentStep()
 
