@@ -79,7 +79,7 @@ def sdk() -> Iterator[str]:
 
 def versions() -> Iterator[str]:
     yield f"{NOTE}# Data from Python\n"
-    yield "`from modelkeep import data`; every verb of the command line is a function, most take the repository first.\n"
+    yield "`from modelkeep import data`; every verb of the command line as a function.\n"
     for name in data.__all__:
         found = getattr(data, name)
         call = f"{name}{inspect.signature(found)}" if not inspect.isclass(found) else name
