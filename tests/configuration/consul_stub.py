@@ -48,6 +48,7 @@ class ConsulStub:
         self.rows: dict[str, Row] = {}
         self.gone: dict[str, int] = {}
         self.index = 10
+        self.restored = 0
         self.tokens: dict[str, Callable[[str, str], bool]] = {}  # token → may it (verb, key)
         self.asked: list[str] = []
         self.waiting = 0
@@ -89,6 +90,7 @@ class ConsulStub:
         """The servers are restored from a copy: the index goes back."""
         with self._turn:
             self.index = index
+            self.restored += 1
             self.gone.clear()
             for row in self.rows.values():
                 row.created = row.modified = index
@@ -159,11 +161,11 @@ class ConsulStub:
         if wait is None:
             raise Refusal(400, "Invalid wait time")
         until = time.monotonic() + min(600.0, float(wait[1]) * _UNITS[wait[2]])
-        began = self.index
+        restored = self.restored
         self.waiting += 1
-        while seen > 0 and self._index(key, many) <= seen and self.index >= began and not self._stopping:
+        while seen > 0 and self._index(key, many) <= seen and self.restored == restored and not self._stopping:
             left = until - time.monotonic()
-            if left <= 0 or (self.index < seen and self.index < began):
+            if left <= 0:
                 break
             self._turn.wait(left)
         self.waiting -= 1

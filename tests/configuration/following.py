@@ -82,7 +82,7 @@ def restart_is_survived(where: str, put: Put, server: Server) -> None:
         until(lambda: any(change.state == "recovered" for change in cfg.history()))
         put(3)
         until(lambda: cfg["n"] == 3)
-        assert {number for number, _ in seen} >= {1, 2, 3}
+        until(lambda: {number for number, _ in seen} >= {1, 2, 3})
         assert watch.counts().failures > 0
 
 

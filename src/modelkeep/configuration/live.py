@@ -82,6 +82,7 @@ class Watch:
         self._news = threading.Condition()
         self._seen = dict.fromkeys(range(len(config.sources)), time.monotonic())
         self._errors: dict[int, str] = {}
+        self._gone: set[int] = set()
         self._counts: dict[str, int] = {}
         live = [number for number, source in enumerate(config.sources) if source.live]
         self._threads = [
@@ -156,12 +157,14 @@ class Watch:
 
     def _well(self, number: int, source: Source) -> None:
         self._seen[number] = time.monotonic()
+        self._gone.discard(number)
         if self._errors.pop(number, ""):
             self._config.note("recovered", source.name)
 
     def _wrong(self, number: int, source: Source, error: Error) -> None:
         """It answers, but what it says cannot be read."""
         self._seen[number] = time.monotonic()
+        self._gone.discard(number)
         if self._errors.get(number) != error.message:
             self._errors[number] = error.message
             self._count("refused")
@@ -170,7 +173,8 @@ class Watch:
 
     def _away(self, number: int, source: Source, error: Error) -> None:
         self._count("failures")
-        if number not in self._errors:
+        if number not in self._gone:
+            self._gone.add(number)
             self._config.note("unreachable", source.name, error.message)
         self._errors[number] = error.message
 

@@ -93,9 +93,14 @@ class Consul:
                 return False
             raise
         index = _index(answer)
-        moved = index != self._index
-        self._index = 0 if index < self._index else index
-        return moved and self._version(answer) != seen
+        try:
+            changed = self._version(answer) != seen
+        except BadInput:
+            self._index = index  # what is wrong is told once
+            raise
+        if not changed:  # the index of a change is taken over by who reads it
+            self._index = 0 if index < self._index else index
+        return changed
 
     def write(self, values: Mapping[str, Node], *, author: str = "", reason: str = "") -> None:
         """Sets keys, up to 64 in one transaction; Consul keeps no history.

@@ -137,8 +137,8 @@ class Etcd:
                 message = json.loads(line)
             except ValueError:
                 return True  # larger than a line may be: something happened
-            if "error" in message:
-                self._judged(Answer(400, {}, line))
+            if "error" in message:  # it is going away, or the pass has expired
+                self._judged(Answer(503, {}, line))
             result = message.get("result", {})
             if result.get("canceled") and any(word in str(result.get("cancel_reason", "")) for word in _LOGIN):
                 raise Denied(f"{self.name} refuses to be watched", hint="Give user:password@ before the host.")
@@ -174,7 +174,7 @@ class Etcd:
 
     def _judged(self, answer: Answer) -> dict[str, object]:
         """Gives the answer's object; etcd says some refusals of a login with status 400."""
-        if 400 <= answer.status < 500 and any(word.encode() in answer.body for word in _LOGIN):
+        if answer.status >= 400 and any(word.encode() in answer.body for word in _LOGIN):
             raise Denied(f"{self.name} refuses", hint="Give user:password@ before the host.")
         found = self._web.judged(answer).json(self.name)
         if not isinstance(found, dict):
