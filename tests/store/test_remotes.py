@@ -618,3 +618,23 @@ class TestSsh:
         with pytest.raises(Denied, match="no password") as caught:
             connect("ssh://127.0.0.1:1/x", {"ask_password": "true"}).read("a")
         assert "MODELKEEP_SSH_PASSWORD" in caught.value.hint
+
+
+def test_thousands_of_small_blobs_are_sent_at_once_and_each_fault_is_told_by_itself(tmp_path: Path) -> None:
+    heard: list[int] = []
+    blobs: dict[str, Path] = {}
+    for number in range(2300):
+        data = b"%04d" % number
+        blobs[f"files/md5/{number % 256:02x}/{number:030x}"] = tmp_path / data.decode()
+        (tmp_path / data.decode()).write_bytes(data)
+    (gone, missing), (short, cut) = list(blobs.items())[7:9]
+    missing.unlink()
+    cut.write_bytes(b"1")
+    remote = Local(str(tmp_path / "remote"), {})
+    told = dict(remote.upload([Upload(key, path, 4) for key, path in blobs.items()], heard.append))
+    assert told.keys() == blobs.keys()
+    assert {key for key, error in told.items() if error is not None} == {gone, short}
+    assert remote.has(list(blobs)) == blobs.keys() - {gone, short}
+    assert sum(heard) == 4 * 2298
+    assert all(remote.read(key) == path.read_bytes() for key, path in blobs.items() if key not in {gone, short})
+    assert not list((tmp_path / "remote").glob(".*"))

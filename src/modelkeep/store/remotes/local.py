@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 
 from modelkeep.core.errors import Error, Missing, Unreachable
 from modelkeep.store.blobs.digest import Step
+from modelkeep.store.blobs.forked import MANY, parted
 from modelkeep.store.blobs.links import copy, reflink
 from modelkeep.store.remote import Download, Moved, Outcome, Remote, Stat, Upload
 from modelkeep.store.transfers import Partial, checked, disk_error
@@ -19,7 +20,7 @@ from modelkeep.store.transfers import Partial, checked, disk_error
 ASIDE: Final = ".modelkeep-incoming-"
 """Folders of this name hold blobs on their way; what a killed process left is removed by the next upload."""
 _SMALL_BYTES: Final = 1 << 20
-_BATCH_FILES: Final = 8192
+_BATCH_FILES: Final = 32768
 _BATCH_BYTES: Final = 256 << 20
 _MODE: Final = 0o444
 _SPARSE: Final = 16
@@ -182,6 +183,15 @@ class _Folder(NamedTuple):
     files: list[tuple[str, str]]
 
 
+class _Job(NamedTuple):
+    """One blob of a batch: where it waits aside, its folder, and the mode that it is given afterwards."""
+
+    item: Upload
+    staged: str
+    folder: _Folder
+    mode: int
+
+
 class _Batch:
     """Some blobs that come into their places together."""
 
@@ -210,22 +220,45 @@ class _Batch:
         return self._failed + [Outcome(key, None) for folder in self._folders.values() for key, _ in folder.files]
 
     def _write(self, items: Iterable[Upload], aside: str) -> None:
-        masked = os.stat(aside).st_mode & _MODE != _MODE  # the umask takes from files what it took from this folder
+        mode = _MODE if os.stat(aside).st_mode & _MODE != _MODE else 0  # the umask takes from files what it took here
+        small: list[_Job] = []
         for number, item in enumerate(items):
-            staged = ""
             try:
                 folder = self._folder(checked(item.key).rpartition("/")[0], aside)
-                staged = f"{aside}/{item.key}" if folder.whole else f"{aside}/{number}"
-                _write_one(item, staged, self._heard)
-                if masked:
-                    os.chmod(staged, _MODE)
-            except (Error, FileNotFoundError) as error:
-                with suppress(OSError):
-                    os.unlink(staged)
-                told = disk_error(error, f"the source of {item.key}") if isinstance(error, OSError) else error
-                self._failed.append(Outcome(item.key, told))
+            except Error as error:
+                self._failed.append(Outcome(item.key, error))
+                continue
+            job = _Job(item, f"{aside}/{item.key}" if folder.whole else f"{aside}/{number}", folder, mode)
+            if isinstance(item.source, bytes) or item.size > _SMALL_BYTES:
+                self._write_alone(job)
             else:
-                folder.files.append((item.key, staged))
+                small.append(job)
+        if len(small) < MANY:
+            for job in small:
+                self._write_alone(job)
+        else:
+            self._write_many(small)
+
+    def _write_many(self, jobs: Sequence[_Job]) -> None:
+        """Writes small files in several processes; what fails in one of them is tried again here, and told."""
+        failed: set[int] = set()
+        for written, numbers in parted(_written, list(enumerate(jobs)), tuple[int, list[int]]):
+            self._heard.add(written)
+            failed.update(numbers)
+        for number, job in enumerate(jobs):
+            if number in failed:
+                self._write_alone(job)
+            else:
+                job.folder.files.append((job.item.key, job.staged))
+
+    def _write_alone(self, job: _Job) -> None:
+        try:
+            _write_one(job, self._heard)
+        except (Error, FileNotFoundError) as error:
+            told = disk_error(error, f"the source of {job.item.key}") if isinstance(error, OSError) else error
+            self._failed.append(Outcome(job.item.key, told))
+        else:
+            job.folder.files.append((job.item.key, job.staged))
 
     def _folder(self, name: str, aside: str) -> _Folder:
         """Gives where a folder's blobs are written: into one like it aside if there is none yet."""
@@ -299,7 +332,43 @@ def _etag(found: os.stat_result) -> str:
     return f"{found.st_ino:x}-{found.st_mtime_ns:x}-{found.st_size:x}"
 
 
-def _write_one(item: Upload, target: str, heard: Step) -> None:
+def _written(jobs: Sequence[tuple[int, _Job]]) -> tuple[int, list[int]]:
+    """Writes blobs; gives how many bytes that were, and the numbers of those that could not be had."""
+    counted = _Counted()
+    failed = []
+    for number, job in jobs:
+        try:
+            _write_one(job, counted)
+        except (Error, FileNotFoundError):
+            failed.append(number)
+    return counted.total, failed
+
+
+class _Counted:
+    """A listener that adds up what it hears."""
+
+    __slots__ = ("total",)
+
+    def __init__(self) -> None:
+        self.total = 0
+
+    def add(self, amount: int) -> None:
+        self.total += amount
+
+
+def _write_one(job: _Job, heard: Step) -> None:
+    """Writes a blob aside; leaves nothing behind if it cannot be had."""
+    try:
+        _copy_in(job.item, job.staged, heard)
+        if job.mode:
+            os.chmod(job.staged, job.mode)
+    except (Error, FileNotFoundError):
+        with suppress(OSError):
+            os.unlink(job.staged)
+        raise
+
+
+def _copy_in(item: Upload, target: str, heard: Step) -> None:
     if isinstance(item.source, Path) and item.size > _SMALL_BYTES:
         source = os.fspath(item.source)
         try:
