@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from modelkeep.configuration.secrecy import is_secret, mask_url
+from modelkeep.configuration.secrecy import MASK, is_secret, mask_url
 from modelkeep.core.errors import BadInput
 from modelkeep.core.secret import NONE, Secret
 
 _YES: Final = frozenset({"1", "true", "yes", "on"})
-_LOGIN: Final = re.compile(r"^([a-zA-Z][a-zA-Z0-9+.-]*://)\S*@")
+_HOST: Final = re.compile(r"(?:\[[^\[\]]*\]|[^:\[\]]*)(?::[0-9]*)?\Z")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -95,16 +95,25 @@ class Address:
 
 
 def shown(text: str) -> str:
-    """Gives an address as people see it: without password, options and fragment.
+    """Gives an address as people see it: without password, options and fragment; where it is unclear, without more.
 
-    >>> shown("redis://ann:p@ss/word@host/0/app?token=x"), shown("zk://ann:pw@a:1,b:2/app#x")
-    ('redis://***@host/0/app', 'zk://ann:***@a:1,b:2/app')
+    >>> shown("redis://ann:p@ss@host/0/app?token=x"), shown("zk://ann:pw@a:1,b:2/app#x")
+    ('redis://ann:***@host/0/app', 'zk://ann:***@a:1,b:2/app')
+    >>> shown("redis://ann:pass/word@host/0"), shown("https://token@host/app.yaml")
+    ('redis://***', 'https://***@host/app.yaml')
     """
-    plain = re.split(r"[?#]", text, maxsplit=1)[0]
-    masked = mask_url(plain)
-    if masked.count("@") > 1 or (masked == plain and "@" in plain.partition("://")[2].partition("/")[2]):
-        masked = _LOGIN.sub(r"\1***@", plain)  # a password with signs that part an address: nobody knows where it ends
-    return masked
+    scheme, sign, rest = text.partition("://")
+    if not sign:
+        return mask_url(re.split(r"[?#]", text, maxsplit=1)[0])
+    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    path = re.split(r"[?#]", rest[len(authority) :], maxsplit=1)[0]
+    login, at, hosts = authority.rpartition("@")
+    if not all(_HOST.match(host) for host in hosts.split(",")) or (":" in authority and "@" in rest[len(authority) :]):
+        return f"{scheme}://{MASK}"  # perhaps a password with signs that part an address: nobody knows where it ends
+    user, colon, _ = login.partition(":")
+    if scheme.lower() in {"http", "https"} and at and not colon:
+        user = MASK  # a token in the place of a user
+    return f"{scheme}://{user}{f':{MASK}' if colon else ''}{at}{hosts}{path}"
 
 
 def refuse_unknown(given: Collection[str], known: Collection[str], name: str) -> None:
@@ -115,7 +124,8 @@ def refuse_unknown(given: Collection[str], known: Collection[str], name: str) ->
     """
     unknown = sorted(set(given) - set(known))
     if unknown:
-        raise BadInput(f"{name}: there is no option {unknown[0]!r}", hint=f"Options: {', '.join(sorted(known))}.")
+        what = "" if name.endswith(MASK) else f" {unknown[0]!r}"  # it may be part of a password
+        raise BadInput(f"{name}: there is no option{what}", hint=f"Options: {', '.join(sorted(known))}.")
 
 
 def seconds(text: str, default: float, what: str) -> float:

@@ -69,7 +69,7 @@ class Grown:
             BadInput: the key is empty, said twice, or a key both has a value and holds others.
         """
         path = [str(part) for part in parts(key)]
-        if not all(path):
+        if not path or not all(path):
             raise BadInput(f"{mark}: {key!r} is no key", hint="Name every part of it.")
         node: Node = self._tree
         for part in path:
