@@ -26,7 +26,7 @@ SCALARS = """
 .INF .nan .NaN .NAN -.nan inf nan "0x1F" '1' "yes" '~' "" '' a#b http://x/y a:b a,b % ` = << ... 1,000 0.0.0.0
 1.2.3 1e 1e+ e3 +1e3 -1e+3 - ? ?a -a :a !!str&nbsp;1 !!int&nbsp;"3" !!float&nbsp;1 !!bool&nbsp;"yes"
 !!null&nbsp;"" !!binary&nbsp;aGk= 1e1000 0x_1 0b_1 -0x1 -0b1 -017 -0 +0 00
-""".split()
+""".split()  # noqa: SIM905
 
 
 def theirs(text: str) -> object:

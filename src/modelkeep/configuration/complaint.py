@@ -11,7 +11,7 @@ from omegaconf.errors import ConfigKeyError
 
 from modelkeep.configuration.secrecy import MASK, is_hidden, mask_text, secret_texts
 from modelkeep.configuration.trail import Trail
-from modelkeep.configuration.tree import join, parts
+from modelkeep.configuration.tree import join, parts, where
 from modelkeep.core.errors import Error
 
 _CONVERTED: Final = re.compile(r"Value '?.*?'? of type '[^']*' could not be converted to (.*)", re.DOTALL)
@@ -37,16 +37,16 @@ class Complaint:
         """Gives `file:line key: reason, value`; without an error a value is missing."""
         if "incompatible container types" in str(error):
             return self._kinds(key)
-        where = f"{self._trail.mark(key)} {key}: " if key else ""
+        begin = where(self._trail.mark(key), key) if key else ""
         if error is None:
-            return f"{where}a value is missing"
+            return f"{begin}a value is missing"
         history = self._trail.history(key)
         written = history[-1].value if history else None
         hidden = is_hidden(key, self._secret_keys)
         shown = MASK if hidden else mask_text(repr(written), self._values())
         reason = self._reason(key, error)
         value = "" if not key or isinstance(error, ConfigKeyError) else f", value {shown[:_LONG]}"
-        return f"{where}{reason if not hidden else _blind(reason, written)}{value}"
+        return f"{begin}{reason if not hidden else _blind(reason, written)}{value}"
 
     def _reason(self, key: str, error: Exception) -> str:
         own = error.__cause__ if isinstance(error.__cause__, Error) else None
@@ -68,8 +68,8 @@ class Complaint:
             steps = [(step.mark, _KINDS.get(str(step.value)[:1], "")) for step in self._trail.history(inner)]
             for (old, one), (new, other) in pairwise(steps):
                 if one and other and one != other:
-                    return f"{new} {inner}: {other}, where {old} has {one}"
-        return f"{self._trail.mark(key)} {key}: a list stands where another source has a mapping"
+                    return f"{where(new, inner)}{other}, where {old} has {one}"
+        return f"{where(self._trail.mark(key), key)}a list stands where another source has a mapping"
 
     def _values(self) -> set[str]:
         """The texts of all values that are secret."""

@@ -95,6 +95,15 @@ def join(folder: str, part: str | int) -> str:
     return f"{folder}.{part}" if folder else part
 
 
+def where(mark: Mark, key: str) -> str:
+    """Gives the beginning of a complaint: the place and the key, once where the place has it already.
+
+    >>> where(Mark("a.yaml", 3), "db.pool"), where(Mark("cli db.pool"), "db.pool")
+    ('a.yaml:3 db.pool: ', 'cli db.pool: ')
+    """
+    return f"{mark}: " if not key or mark.source.endswith(f" {key}") else f"{mark} {key}: "
+
+
 def parts(key: str) -> list[str | int]:
     """Gives a dotted key's parts.
 

@@ -19,7 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, SecretBytes, SecretStr, TypeAdapter
 
 from modelkeep.configuration.secrecy import MASK, is_hidden, mask_text, secret_texts
-from modelkeep.configuration.tree import Mark, Reading, Tree, join, pick
+from modelkeep.configuration.tree import Mark, Reading, Tree, join, pick, where
 from modelkeep.core.errors import BadInput
 
 if typing.TYPE_CHECKING:
@@ -207,20 +207,20 @@ def _complaint(
                 continue
         path.append(part)
         key = join(key, part)
-    where = f"{mark(key)} {key}: " if key else f"{mark(key)}: "
+    begin = where(mark(key), key)
     reason = mask_text(problem["msg"], texts)
     try:
         value = pick(tree, path)
     except KeyError:
-        return f"{where}a value is missing"
+        return f"{begin}a value is missing"
     if isinstance(value, Mapping):
-        return f"{where}{reason}"
+        return f"{begin}{reason}"
     shown = MASK if is_hidden(key, hidden) else mask_text(repr(value), texts)
-    return f"{where}{reason}, value {shown if len(shown) <= _LONG else shown[:_LONG] + '…'}"
+    return f"{begin}{reason}, value {shown if len(shown) <= _LONG else shown[:_LONG] + '…'}"
 
 
 def _unknown(key: str, near: str, mark: Mark) -> str:
-    return f"{mark} {key}: the schema has no such key" + (f"; did you mean {near!r}?" if near else "")
+    return f"{where(mark, key)}the schema has no such key" + (f"; did you mean {near!r}?" if near else "")
 
 
 def _strangers(kind: object, node: object, key: str = "") -> Iterator[tuple[str, str]]:

@@ -38,9 +38,8 @@ class Ini(File):
         if kind not in _KINDS:
             raise BadInput(f"{self.name}: no interpolation {kind!r}", hint=f"There are {', '.join(_KINDS)}.")
         notes = _Notes(text)
-        parser = configparser.ConfigParser(
-            allow_no_value=True, interpolation=_KINDS[kind](), dict_type=notes.dictionary
-        )
+        made = cast("type[dict[str, str]]", notes.dictionary)
+        parser = configparser.ConfigParser(allow_no_value=True, interpolation=_KINDS[kind](), dict_type=made)
         try:
             parser.read_file(notes, source=self.name)
             sections = {
