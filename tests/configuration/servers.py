@@ -246,6 +246,7 @@ def moto(place: Path, port: int) -> Iterator[None]:
         yield
 
 
+@cache
 def aws(service: str, port: int) -> Any:
     """A client of AWS' own library."""
     import boto3  # type: ignore[import-untyped]

@@ -508,6 +508,7 @@ def test_what_is_away_is_told_and_its_last_good_copy_holds(rig: Rig, tmp_path: P
     with pytest.raises(Unreachable) as caught:
         source.read()
     assert caught.value.hint
+    unseen(rig, source, source.name, caught.value, caught.value.hint, caught.value.__cause__)
     kept = LastGood(tmp_path / "kept", "a key of some length")
     rig.put(FIRST)
     good = rig.open()
@@ -585,7 +586,7 @@ def test_no_credential_is_seen(rig: Rig, caplog: pytest.LogCaptureFixture, capsy
     with config(rig.where) as cfg:
         seen += [cfg, cfg.sources, [source.name for source in cfg.sources], cfg.history(), cfg.explain("db.pool")]
         seen += [[str(cfg.snapshot().mark(key)) for key in cfg.snapshot().names()], cfg.snapshot()]
-    for text in (f"{rig.where}&nonsense=1", f"{rig.where}?nonsense=1", f"{rig.where}&poll=x", rig.away, rig.denied):
+    for text in (f"{rig.where}&nonsense=1", f"{rig.where}?nonsense=1", f"{rig.where}&poll=x", rig.denied):
         opened: list[Source] = []
         try:
             opened = open_sources(text) if text else []

@@ -124,7 +124,8 @@ def refuse_unknown(given: Collection[str], known: Collection[str], name: str) ->
     """
     unknown = sorted(set(given) - set(known))
     if unknown:
-        what = "" if name.endswith(MASK) else f" {unknown[0]!r}"  # it may be part of a password
+        unclear = name.endswith(MASK) or any(is_secret(one) for one in given)  # it may be a part of a password
+        what = "" if unclear else f" {unknown[0]!r}"
         raise BadInput(f"{name}: there is no option{what}", hint=f"Options: {', '.join(sorted(known))}.")
 
 
