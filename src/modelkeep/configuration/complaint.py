@@ -12,12 +12,13 @@ from omegaconf.errors import ConfigKeyError
 from modelkeep.configuration.secrecy import MASK, is_hidden, mask_text, secret_texts
 from modelkeep.configuration.trail import Trail
 from modelkeep.configuration.tree import join, parts, where
-from modelkeep.core.errors import Error
+from modelkeep.core.errors import KINDS
 
 _CONVERTED: Final = re.compile(r"Value '?.*?'? of type '[^']*' could not be converted to (.*)", re.DOTALL)
 _NEAR: Final = re.compile(r"Key '.*' (?:not in|is not in) .*?(?:\. (Did you mean: .*\?))?\Z", re.DOTALL)
 _MERGED: Final = re.compile(r"Merge error: (.*?)\. value: .*", re.DOTALL)
 _KINDS: Final = {"{": "a mapping", "[": "a list"}
+_OWN: Final = re.compile(rf"\A(?:{'|'.join(kind.__name__ for kind in KINDS)}) raised while resolving interpolation: ")
 _LONG: Final = 80
 
 
@@ -49,8 +50,8 @@ class Complaint:
         return f"{begin}{reason if not hidden else _blind(reason, written)}{value}"
 
     def _reason(self, key: str, error: Exception) -> str:
-        own = error.__cause__ if isinstance(error.__cause__, Error) else None
-        text = str(own.message if own else getattr(error, "msg", None) or error).partition("\n    full_key:")[0]
+        text = str(getattr(error, "msg", None) or error).partition("\n    full_key:")[0]
+        text = _OWN.sub("", text)
         if isinstance(error, ConfigKeyError) and (found := _NEAR.match(text)):
             near = (found[1] or "").removeprefix("Did you mean: ").removesuffix("?")
             return "the schema has no such key" + (f"; did you mean {near}?" if near else "")

@@ -34,7 +34,7 @@ _PAIRS: Final = frozenset(
     }
 )
 _SPLIT: Final = re.compile(r"[^A-Za-z0-9]+|(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
-_CREDENTIALS: Final = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*://)([^/\s:@]*):([^/\s]+)@")
+_CREDENTIALS: Final = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*://)([^/\s:@]*):(?!\d{1,5}/)(\S+)@")
 _PARAMETER: Final = re.compile(r"([?&;])([A-Za-z0-9_.-]+)=([^&;\s#'\"]+)")
 _FOLDER: Final = "MODELKEEP_SECRETS"
 _MOUNTED: Final = "/run/secrets"
