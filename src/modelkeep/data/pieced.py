@@ -64,7 +64,7 @@ class PiecedBlobs(Blobs):
     ) -> Placed:
         """Objects become workspace files, those in pieces by putting them together; see `Blobs.place`."""
         wanted = list(items)
-        pieces = self._in_pieces({one.oid for one in wanted if not one.legacy and not self._whole(one)})
+        pieces = {oid for oid in self._in_pieces({one.oid for one in wanted if not one.legacy}) if not self._whole(oid)}
         placed = super().place(
             [one for one in wanted if one.oid not in pieces], step=step, link_types=link_types, aside=aside
         )
@@ -78,8 +78,9 @@ class PiecedBlobs(Blobs):
             if one.oid not in pieces:
                 continue
             try:
-                one.path.parent.mkdir(parents=True, exist_ok=True)
-                size += assemble(self._pieces(), one.oid, one.path, step, executable=one.executable)
+                path = Path(one.path)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                size += assemble(self._pieces(), one.oid, path, step, executable=one.executable)
                 files += 1
             except Corrupt as error:
                 bad.append(Bad(one.oid, error.message))
@@ -96,8 +97,8 @@ class PiecedBlobs(Blobs):
             names = [oid for oid in wanted if oid not in pieces]
         return super().scrub(names, step, legacy=legacy)
 
-    def _whole(self, one: Placing) -> bool:
-        return os.path.isfile(self.place_of(one.oid))  # noqa: PTH113
+    def _whole(self, oid: str) -> bool:
+        return os.path.isfile(self.place_of(oid))  # noqa: PTH113
 
     def _pieces(self) -> Place:
         from modelkeep.data.chunks.place import Place

@@ -243,10 +243,10 @@ def _link(repo: Repository, shot: Snapshot, entries: list[tuple[str, str]], done
 
 
 def _is_link(repo: Repository, one: Placing) -> bool:
-    target = repo.blobs.path(one.oid)
+    target, path = repo.blobs.path(one.oid), Path(one.path)
     if repo.blobs.link_types[0] == "symlink":
-        return one.path.is_symlink()
-    return not one.path.is_symlink() and one.path.samefile(target)
+        return path.is_symlink()
+    return not path.is_symlink() and path.samefile(target)
 
 
 def record(repo: Repository, one: Tracked, shot: Snapshot) -> list[Path]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -18,6 +19,7 @@ from modelkeep.data.snapshots.snapshot import remember
 
 if TYPE_CHECKING:
     from modelkeep.data.repository import Repository
+    from modelkeep.store.blobs.digest import Digest
 
 
 _TICK_NS: Final = 50_000_000
@@ -68,16 +70,23 @@ def _folder(repo: Repository, path: Path, link: bool, progress: Progress) -> int
         time.sleep(_TICK_NS / 1e9)
         tree = scan(path, repo.ignore, repo.relpath(path))
     safe_relpaths(tree.paths, repo.shown(path))
+    oids: set[str] = set()
+
+    def note(digests: Sequence[Digest]) -> None:
+        entries = [(name, digest.md5) for name, digest in zip(tree.paths, digests, strict=True)]
+        stamps = None if link else dict(zip(tree.paths, tree.stamps, strict=True))
+        remember(repo, path, oid_of(encode(entries)), entries, seen=stamps)
+        oids.update(digest.md5 for digest in digests)
+
     total = sum(stamp[1] for stamp in tree.stamps)
     with disk_errors(str(path)), progress.begin(f"Adding {path.name}", total=total, unit="bytes") as step:
         top = str(path)
-        digests = repo.blobs.ingest(
-            [Path(f"{top}/{name}") for name in tree.paths], keep="link" if link else "copy", step=step
-        )
-    entries = [(name, digest.md5) for name, digest in zip(tree.paths, digests, strict=True)]
-    stamps = None if link else dict(zip(tree.paths, tree.stamps, strict=True))
-    remember(repo, path, oid_of(encode(entries)), entries, seen=stamps)
-    return len({oid for _, oid in entries})
+        paths = [f"{top}/{name}" for name in tree.paths]
+        if link:  # whose metadata change until the last object has its name
+            note(repo.blobs.ingest(paths, keep="link", step=step))
+        else:
+            repo.blobs.ingest(paths, step=step, meanwhile=note)
+    return len(oids)
 
 
 def _ripe(path: Path, there: os.stat_result) -> os.stat_result:

@@ -162,8 +162,10 @@ class _Worker:
     def _place(self, paths: Sequence[str], top: Path) -> None:
         made, out = self._made, self._made.one.out
         executable = made.executable
+        place = os.fspath(top)
         items = [
-            Placing(made.target[path], top / path if path else top, path in executable, out.legacy) for path in paths
+            Placing(made.target[path], f"{place}/{path}" if path else place, path in executable, out.legacy)
+            for path in paths
         ]
         if not items:
             return

@@ -55,7 +55,7 @@ class Placing(NamedTuple):
     """An object that becomes a workspace file; `legacy`: it lies where DVC before 3.0 put it."""
 
     oid: str
-    path: Path
+    path: Path | str
     executable: bool = False
     legacy: bool = False
 

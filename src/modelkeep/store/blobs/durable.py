@@ -15,14 +15,14 @@ import errno
 import fcntl
 import os
 import sys
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from functools import cache
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     import ctypes
 
-_FEW: Final = 64
+FEW: Final = 64
 _MUCH: Final = 512 << 20
 _START: Final = 2
 """SYNC_FILE_RANGE_WRITE: begin to write, wait for nothing."""
@@ -38,7 +38,7 @@ def sync_files(paths: Collection[str], folder: str) -> None:
     Raises:
         OSError: the disk failed.
     """
-    if len(paths) > _FEW and sys.platform == "linux" and _dirty() < _MUCH:
+    if len(paths) > FEW and sys.platform == "linux" and _dirty() < _MUCH:
         _sync_all(folder)
         return
     if len(paths) > 1:
@@ -48,6 +48,33 @@ def sync_files(paths: Collection[str], folder: str) -> None:
             os.close(fd)
     for path in paths:
         _synced(path, data_only=True)
+
+
+def beside(sync: Callable[[], None], work: Callable[[], None]) -> None:
+    """Does some work while another thread waits for the disk; returns when both are done.
+
+    Raises:
+        OSError: the disk failed.
+        Exception: the work did.
+    """
+    from threading import Thread
+
+    failed: list[BaseException] = []
+
+    def wait() -> None:
+        try:
+            sync()
+        except BaseException as error:  # noqa: BLE001 it is raised again where the caller sees it
+            failed.append(error)
+
+    thread = Thread(target=wait)
+    thread.start()
+    try:
+        work()
+    finally:
+        thread.join()
+    if failed:
+        raise failed[0]
 
 
 def sync_names(folders: Iterable[str]) -> None:

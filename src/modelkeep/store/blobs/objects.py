@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -170,13 +170,21 @@ class Blobs:
             incoming.publish_whole(fresh, {oid: Sound(stamp)})
         return oid
 
-    def ingest(self, paths: Sequence[Path], *, keep: Keep = "copy", step: Step = SILENT) -> list[Digest]:
+    def ingest(
+        self,
+        paths: Sequence[Path | str],
+        *,
+        keep: Keep = "copy",
+        step: Step = SILENT,
+        meanwhile: Callable[[list[Digest]], None] | None = None,
+    ) -> list[Digest]:
         """Workspace files become objects in one pass: read once, hashed and written; gives their digests in order.
 
         Args:
             paths: of the files; links are followed.
             keep: as for `take`.
             step: hears of bytes.
+            meanwhile: is called with the digests while the disk still writes, when objects do not have their names yet.
 
         Raises:
             Busy: the disk is full.
@@ -185,7 +193,7 @@ class Blobs:
         """
         from modelkeep.store.blobs.taking import ingest
 
-        return ingest(self, paths, keep, step)
+        return ingest(self, paths, keep, step, meanwhile)
 
     def take(
         self,

@@ -18,14 +18,15 @@ import errno
 import fcntl
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
 from modelkeep.core.errors import BadInput, Missing
 from modelkeep.store.blobs.digest import Bad, Digest
-from modelkeep.store.blobs.durable import sync_files, sync_names
+from modelkeep.store.blobs.durable import FEW, beside, sync_files, sync_names
 from modelkeep.store.blobs.hashed import CREATE, write_all
 from modelkeep.store.blobs.known import Sound, Stamp, stamp_of
 from modelkeep.store.blobs.refusal import told
@@ -112,21 +113,38 @@ class Incoming:
             for oid in paths.keys() - blake3.keys():
                 raise Missing(f"{paths[oid]}: is gone", hint="Run it again.")
             sound = {oid: _ready(path, blake3[oid]) for oid, path in paths.items()}
-            self._install(paths, legacy=legacy)
-        self._blobs.known.remember(sound, legacy=legacy)
+            self._install(paths, lambda: self._blobs.known.remember(sound, legacy=legacy), legacy=legacy)
         return bad
 
-    def publish_whole(self, folder: Path, found: Mapping[str, Sound], *, legacy: bool = False) -> None:
+    def publish_whole(
+        self,
+        folder: Path,
+        found: Mapping[str, Sound],
+        *,
+        legacy: bool = False,
+        meanwhile: Callable[[], None] | None = None,
+    ) -> None:
         """Makes everything in a folder of `fresh` objects; the caller has verified each and knows its stamp.
+
+        Args:
+            folder: of `fresh`.
+            found: all that is in it.
+            legacy: names and places are those of DVC before 3.0.
+            meanwhile: is done while the disk writes; no object has its name yet.
 
         Raises:
             Busy: the disk is full.
             Denied: the cache is read-only.
         """
         top = os.fspath(folder)
+
+        def work() -> None:
+            self._blobs.known.remember(found, legacy=legacy)  # of no account until there is an object with that stamp
+            if meanwhile is not None:
+                meanwhile()
+
         with told(folder):
-            self._install({oid: f"{top}/{oid[:2]}/{oid[2:]}" for oid in found}, legacy=legacy, whole=top)
-        self._blobs.known.remember(found, legacy=legacy)
+            self._install({oid: f"{top}/{oid[:2]}/{oid[2:]}" for oid in found}, work, legacy=legacy, whole=top)
 
     def close(self) -> None:
         """Removes what is no beginning of a download, and lets another process take over the rest."""
@@ -143,9 +161,16 @@ class Incoming:
     ) -> None:
         self.close()
 
-    def _install(self, paths: Mapping[str, str], *, legacy: bool, whole: str = "") -> None:
+    def _install(
+        self, paths: Mapping[str, str], meanwhile: Callable[[], None], *, legacy: bool, whole: str = ""
+    ) -> None:
         """Puts the bytes on the disk, gives them their names, and puts the names on the disk."""
-        sync_files(paths.values(), os.fspath(self.folder))
+        sync = partial(sync_files, paths.values(), os.fspath(self.folder))
+        if len(paths) > FEW:
+            beside(sync, meanwhile)
+        else:
+            sync()
+            meanwhile()
         prefixes: dict[str, list[str]] = {}
         for oid in sorted(paths):
             prefixes.setdefault(oid[:2], []).append(oid)

@@ -14,7 +14,8 @@ import os
 import stat
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Self
 
@@ -95,18 +96,40 @@ def take(
     return sum(row.fate == "new" for row in rows)
 
 
-def ingest(blobs: Blobs, paths: Sequence[Path], keep: Keep, step: Step) -> list[Digest]:
+def ingest(
+    blobs: Blobs,
+    paths: Sequence[Path | str],
+    keep: Keep,
+    step: Step,
+    meanwhile: Callable[[list[Digest]], None] | None,
+) -> list[Digest]:
     """Files become objects in one pass; see `Blobs.ingest`."""
-    rows = _run(blobs, [_Job(index, os.fspath(path)) for index, path in enumerate(paths)], keep, step, legacy=False)
-    found = {row.number: Digest(row.oid, row.blake3, row.stamp.size) for row in rows}
-    there = {row.oid: paths[row.number] for row in rows if row.fate == "there"}
+    jobs = [_Job(index, os.fspath(path)) for index, path in enumerate(paths)]
+    digests: list[Digest] = []
+
+    def known(rows: Sequence[Row]) -> None:
+        found = {row.number: Digest(row.oid, row.blake3, row.stamp.size) for row in rows}
+        digests.extend(found[index] for index in range(len(jobs)))
+        if meanwhile is not None:
+            meanwhile(digests)
+
+    rows = _run(blobs, jobs, keep, step, legacy=False, meanwhile=known)
+    there = {row.oid: Path(paths[row.number]) for row in rows if row.fate == "there"}
     bad = blobs.verified(there)
     if bad:
         take(blobs, [(oid, there[oid], None) for oid in bad], keep, step, legacy=False)
-    return [found[index] for index in range(len(paths))]
+    return digests
 
 
-def _run(blobs: Blobs, jobs: Sequence[_Job], keep: Keep, step: Step, *, legacy: bool) -> list[Row]:
+def _run(
+    blobs: Blobs,
+    jobs: Sequence[_Job],
+    keep: Keep,
+    step: Step,
+    *,
+    legacy: bool,
+    meanwhile: Callable[[Sequence[Row]], None] | None = None,
+) -> list[Row]:
     rows: list[Row] = []
     with blobs.incoming(resume=False) as incoming:
         fresh = incoming.fresh()
@@ -122,7 +145,7 @@ def _run(blobs: Blobs, jobs: Sequence[_Job], keep: Keep, step: Step, *, legacy: 
             alone = len(later) == 1
             rows += threaded(lambda job, heard: large(job, heard, alone=alone), later, step)
         sound = {row.oid: Sound(row.stamp, row.blake3) for row in rows if row.fate == "new"}
-        incoming.publish_whole(fresh, sound, legacy=legacy)
+        incoming.publish_whole(fresh, sound, legacy=legacy, meanwhile=meanwhile and partial(meanwhile, rows))
     _relink(blobs, jobs, rows, legacy=legacy)
     return rows
 
@@ -134,7 +157,7 @@ def _relink(blobs: Blobs, jobs: Sequence[_Job], rows: Iterable[Row], *, legacy: 
         path = jobs[row.number].path
         with contextlib.suppress(FileNotFoundError):
             if row.relink is not None and stamp_of(os.lstat(path)) == row.relink:
-                items.append(Placing(row.oid, Path(path), legacy=legacy))
+                items.append(Placing(row.oid, path, legacy=legacy))
     if items:
         blobs.place(items, link_types=("hardlink", "copy"))
 
