@@ -78,6 +78,7 @@ class Config(Generic[T]):
         self._kept: dict[str, Snapshot[T]] = {}
         self._held_back: tuple[str, ...] | None = None
         self._last_good = last_good
+        self._saved: dict[int, Reading] = {}
         self._absent: list[tuple[str, str]] = []
         self._readings = tuple(self._first(source) for source in self.sources)
         self._current = self._built(self._readings, 1)
@@ -305,9 +306,10 @@ class Config(Generic[T]):
 
     def _save(self) -> None:
         if self._last_good is not None:
-            for source, reading in zip(self.sources, self._readings, strict=True):
-                if source.live:
+            for number, (source, reading) in enumerate(zip(self.sources, self._readings, strict=True)):
+                if source.live and self._saved.get(number) is not reading:
                     self._last_good.save(source.name, reading)
+                    self._saved[number] = reading
 
     def _read(self, source: Source) -> Reading:
         try:

@@ -5,18 +5,15 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections.abc import Generator
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import ClassVar, Final
 
 from modelkeep.configuration.tree import Mark, Reading
 from modelkeep.core.errors import BadInput, Denied, Missing
 
-if TYPE_CHECKING:
-    from watchfiles.main import FileChange
-
 _LIMIT_BYTES: Final = 16 << 20
 _STEP_MS: Final = 10
+_LOOK_MS: Final = 200
 
 
 class File:
@@ -43,7 +40,6 @@ class File:
             raise BadInput(f"{text}: there is no option {unknown[0]!r}", hint=f"Options of this format: {known}.")
         self._refused = ""
         self._stop = threading.Event()
-        self._events: Generator[set[FileChange], None, None] | None = None
 
     def parse(self, text: str) -> Reading:
         """Reads the file's text; the version is added by the caller."""
@@ -83,30 +79,38 @@ class File:
         """
         from watchfiles import watch
 
-        if self._events is None:
-            folder = self.path.parent if self.path.parent.exists() else Path()
-            self._events = watch(
-                folder,
-                watch_filter=None,
-                debounce=5 * _STEP_MS,
-                step=_STEP_MS,
-                stop_event=self._stop,
-                rust_timeout=max(50, int(wait_s * 1000)),
-                yield_on_timeout=True,
-                raise_interrupt=False,
-                recursive=False,
-            )
+        until, sign = time.monotonic() + wait_s, self._sign()
         if self._differs(seen):
             return True
-        try:
-            next(self._events)
-        except StopIteration:
-            return False
-        return self._differs(seen)
+        for events in watch(
+            self.path.parent if self.path.parent.exists() else Path(),
+            watch_filter=None,
+            debounce=5 * _STEP_MS,
+            step=_STEP_MS,
+            stop_event=self._stop,
+            rust_timeout=max(_STEP_MS, min(_LOOK_MS, int(wait_s * 1000))),
+            yield_on_timeout=True,
+            raise_interrupt=False,
+            recursive=False,
+        ):
+            # also without an event: one may have come before the watching began, and some file systems send none
+            before, sign = sign, self._sign()
+            if (events or sign != before) and self._differs(seen):
+                return True
+            if time.monotonic() >= until:
+                break
+        return False
 
     def close(self) -> None:
         """Ends a blocked watch."""
         self._stop.set()
+
+    def _sign(self) -> tuple[int, ...]:
+        try:
+            found = self.path.stat()
+        except OSError:
+            return ()
+        return found.st_mtime_ns, found.st_size, found.st_ino, found.st_dev
 
     def _differs(self, seen: str) -> bool:
         try:

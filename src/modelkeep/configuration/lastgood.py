@@ -23,7 +23,7 @@ _LEAST: Final = 16
 
 
 class _Kept(msgspec.Struct):
-    tree: dict[str, Any]
+    tree: dict[Any, Any]
     marks: dict[str, tuple[str, int]]
     texts: dict[str, str]
     origin: tuple[str, int]
@@ -79,17 +79,19 @@ class LastGood:
         fresh = path.with_suffix(".new")
         try:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            fresh.write_bytes(self._box.encrypt(msgspec.json.encode(kept)))
+            with open(fresh, "wb", opener=_private) as file:
+                file.write(self._box.encrypt(msgspec.msgpack.encode(kept)))
             fresh.replace(path)
-        except OSError as error:
-            print(f"modelkeep: no last good copy of {source} was kept: {error.strerror}", file=sys.stderr)  # noqa: T201
+        except (OSError, TypeError, OverflowError) as error:
+            why = error.strerror if isinstance(error, OSError) else "it has values of an unknown kind"
+            print(f"modelkeep: no last good copy of {source} was kept: {why}", file=sys.stderr)  # noqa: T201
 
     def load(self, source: str) -> Reading | None:
         """Gives what was kept of a source; None when there is nothing that this key opens."""
         from cryptography.fernet import InvalidToken
 
         try:
-            kept = msgspec.json.decode(self._box.decrypt(self._path(source).read_bytes()), type=_Kept)
+            kept = msgspec.msgpack.decode(self._box.decrypt(self._path(source).read_bytes()), type=_Kept)
         except (OSError, InvalidToken, msgspec.DecodeError):
             return None
         return Reading(
@@ -117,6 +119,10 @@ def age(reading: Reading) -> str:
         if seconds >= size:
             return f"{seconds // size} {unit}"
     return f"{seconds} s"
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _box(key: str) -> Fernet:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from modelkeep.configuration.source import Source
 
 _SLICE_S: Final = 5.0
+_PATIENCE_S: Final = 0.3
 _LEAST_S: Final = 0.05
 _FIRST_BACK_OFF_S: Final = 0.5
 _LAST_BACK_OFF_S: Final = 60.0
@@ -106,14 +107,20 @@ class Watch:
         """Says what the watch has done so far."""
         return Counts(**self._counts)
 
-    def stop(self, timeout_s: float = _SLICE_S + 1) -> None:
-        """Ends the threads; the configuration stays as it is."""
+    def stop(self, timeout_s: float = _PATIENCE_S) -> None:
+        """Ends the watch; the configuration stays as it is.
+
+        Nothing is applied after this returns. A thread that still waits for a source ends when that answers, at the
+        latest after five seconds, or at once when the configuration is closed.
+        """
         self._stopping.set()
         with self._news:
             self._news.notify_all()
-        for thread in self._threads:
+        until = time.monotonic() + timeout_s
+        for thread in self._threads[::-1]:  # the one that applies is the last
             if thread is not threading.current_thread():
-                thread.join(timeout_s)
+                applies = thread is self._threads[-1]
+                thread.join(None if applies else max(0.0, until - time.monotonic()))
 
     def __enter__(self) -> Self:
         return self
@@ -156,6 +163,8 @@ class Watch:
             self._news.notify_all()
 
     def _well(self, number: int, source: Source) -> None:
+        if self._stopping.is_set():
+            return
         self._seen[number] = time.monotonic()
         self._gone.discard(number)
         if self._errors.pop(number, ""):
