@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -181,6 +180,8 @@ def _metrics(path: Path) -> dict[str, Json]:
 
 
 def _run_all(results: Sequence[Result], command: _Command, jobs: int, *, stop: bool) -> None:
+    from concurrent.futures import ThreadPoolExecutor, as_completed
+
     for result in results:
         command.arguments(result)  # a wrong template is told before anything runs
     with _progress(len(results)) as step, ThreadPoolExecutor(jobs) as pool:

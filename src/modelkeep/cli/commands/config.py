@@ -16,6 +16,7 @@ from modelkeep.cli.client import Client
 from modelkeep.cli.configuration.export import FORMATS, written
 from modelkeep.cli.configuration.given import Given, source_options
 from modelkeep.cli.output import cell, clean, json_option, print_json, rows_of, table
+from modelkeep.cli.sweep import sweep
 from modelkeep.core.errors import BadInput, Missing
 from modelkeep.core.shapes import Json
 
@@ -373,4 +374,5 @@ def _value(value: object) -> str:
     return clean(text if len(text) <= _LONG else f"{text[:_LONG]}…")
 
 
+config.add_command(sweep)
 plugin: click.Command = config
