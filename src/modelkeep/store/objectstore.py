@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypedDict
 
 from modelkeep.core.errors import Busy, Denied, Error, Missing, Unreachable
@@ -284,7 +285,7 @@ class Bucket:
 
     def _send_small(self, item: Upload, hear: Moved) -> None:
         with self._budget.hold(item.size):
-            data = item.source if isinstance(item.source, bytes) else item.source.read_bytes()
+            data = item.source if isinstance(item.source, bytes) else Path(item.source).read_bytes()
             _announced(item, len(data))
             self._put(item.key, data, whole=True)
         hear(item.size)
@@ -297,7 +298,7 @@ class Bucket:
             source = (memoryview(item.source)[at : at + part] for at in range(0, item.size, part))
             self._put(item.key, _heard(source, hear), part=part)
             return
-        with item.source.open("rb") as file:
+        with Path(item.source).open("rb") as file:
             _announced(item, os.fstat(file.fileno()).st_size)
             self._put(item.key, _heard(iter(lambda: memoryview(file.read(_PIECE)), memoryview(b"")), hear), part=part)
 

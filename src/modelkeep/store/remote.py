@@ -47,12 +47,12 @@ class Upload(NamedTuple):
 
     Args:
         key: where it shall lie.
-        source: a file, or the bytes themselves.
+        source: a file, as text where there are many, or the bytes themselves.
         size: in bytes.
     """
 
     key: str
-    source: Path | bytes
+    source: Path | str | bytes
     size: int
 
 

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Final, Literal, NamedTuple
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
@@ -449,7 +450,7 @@ def payload(item: Upload, hear: Moved) -> Body:
 
 def _from_file(item: Upload) -> Iterator[bytes]:
     assert not isinstance(item.source, bytes)
-    with item.source.open("rb") as file:
+    with Path(item.source).open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         if size != item.size:
             raise Unreachable(

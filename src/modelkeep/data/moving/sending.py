@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelkeep.core.errors import Corrupt, Missing
@@ -121,7 +120,7 @@ class _Sending:
             except FileNotFoundError:  # in pieces: it is put together now
                 place = os.fspath(blobs.path(oid, legacy=legacy))
                 size = os.stat(place).st_size  # noqa: PTH116
-            items.append(Upload(key_of(oid, legacy=legacy), Path(place), size))
+            items.append(Upload(key_of(oid, legacy=legacy), place, size))
         sizes = {item.key: item.size for item in items}
         failed: set[str] = set()
         with self.progress.begin(f"Pushing to {self.cloud.name}", total=sum(sizes.values()), unit="bytes") as step:

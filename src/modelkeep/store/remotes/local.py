@@ -369,7 +369,7 @@ def _write_one(job: _Job, heard: Step) -> None:
 
 
 def _copy_in(item: Upload, target: str, heard: Step) -> None:
-    if isinstance(item.source, Path) and item.size > _SMALL_BYTES:
+    if not isinstance(item.source, bytes) and item.size > _SMALL_BYTES:
         source = os.fspath(item.source)
         try:
             reflink(source, target, mode=_MODE)
@@ -392,7 +392,7 @@ def _copy_in(item: Upload, target: str, heard: Step) -> None:
     heard.add(len(data))
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path | str) -> bytes:
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         size = os.fstat(fd).st_size

@@ -391,7 +391,7 @@ def _pieces(item: Upload) -> Iterator[bytes]:
     if isinstance(item.source, bytes):
         yield item.source
         return
-    with item.source.open("rb") as file:
+    with Path(item.source).open("rb") as file:
         while data := file.read(_PIECE):
             yield data
 
