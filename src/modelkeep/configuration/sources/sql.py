@@ -82,6 +82,7 @@ class Sql(Polled["Rows"]):
         self._ear: psycopg.Connection[tuple[object, ...]] | None = None
         self._bell: tuple[socket.socket, socket.socket] | None = None
         self._hearing = threading.Lock()
+        self._using = threading.Lock()
 
     def fetch(self) -> Found[Rows]:
         """Gives all rows as they are in one transaction.
@@ -93,7 +94,7 @@ class Sql(Polled["Rows"]):
             Unreachable: nobody answers.
         """
         self._refuse_new_file()
-        with self._told(), self._engine.connect() as line:
+        with self._told(), self._line() as line:
             found = line.execute(self._table.select())
             rows: Rows = sorted(((str(key), value) for key, value in found), key=lambda row: row[0])
         return Found(hashlib.sha256(repr(rows).encode()).hexdigest(), rows)
@@ -114,7 +115,7 @@ class Sql(Polled["Rows"]):
             BadInput: a value that no text stands for.
         """
         texts = {key: None if value is None else written(value, key) for key, value in values.items()}
-        with self._told(), self._engine.begin() as line:
+        with self._told(), self._line() as line, line.begin():
             self._table.metadata.create_all(line)
             for key, text in texts.items():
                 line.execute(sa.delete(self._table).where(self._table.c.key == key))
@@ -135,6 +136,9 @@ class Sql(Polled["Rows"]):
             ear: psycopg.Connection[tuple[object, ...]] = raw.driver_connection  # type: ignore[assignment]
             raw.detach()
         with self._hearing, self._broken():
+            if self._closed.is_set():
+                ear.close()
+                return False
             self._ear = ear
             ear.rollback()
             ear.autocommit = True
@@ -163,7 +167,22 @@ class Sql(Polled["Rows"]):
                 if one is not None:
                     one.close()
             self._ear = self._bell = None
-        self._engine.dispose()
+        self._end()
+
+    @contextmanager
+    def _line(self) -> Iterator[sa.Connection]:
+        """Lends a connection; when the source was closed meanwhile, all are closed when it comes back."""
+        try:
+            with self._using, self._engine.connect() as line:
+                yield line
+        finally:
+            if self._closed.is_set():
+                self._end()
+
+    def _end(self) -> None:
+        if self._using.acquire(blocking=False):
+            self._engine.dispose()
+            self._using.release()
 
     def _made(self, address: str) -> sa.Engine:
         scheme, sign, rest = address.partition("://")
