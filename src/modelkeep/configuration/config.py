@@ -20,13 +20,13 @@ from modelkeep.configuration.merge import merge
 from modelkeep.configuration.snapshot import Difference, Explanation, Snapshot, Veil, View, seen
 from modelkeep.configuration.source import Source
 from modelkeep.configuration.tree import Mark, Reading, Tree, parts, pick
-from modelkeep.configuration.validate import Schema
 from modelkeep.core.errors import BadInput, Error, Missing, Unreachable
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from modelkeep.configuration.live import Watch
+    from modelkeep.configuration.validate import Schema
 
 T = TypeVar("T")
 Listener = Callable[[Change], None]

@@ -115,7 +115,9 @@ def _made(
     """Gives the configuration, or the error without the frames in which values were read."""
     try:
         from modelkeep.configuration.config import Config
-        from modelkeep.configuration.validate import Schema
+
+        if given and isinstance(given[0], type):
+            from modelkeep.configuration.validate import Schema
     except ModuleNotFoundError as error:
         hint = "pip install 'modelkeep[config]'"
         return BadInput(f"mk.config needs {error.name}, which the plain package leaves out", hint=hint)
