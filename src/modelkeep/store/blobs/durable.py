@@ -15,7 +15,7 @@ import errno
 import fcntl
 import os
 import sys
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from functools import cache
 from typing import TYPE_CHECKING, Final
 
@@ -77,13 +77,22 @@ def beside(sync: Callable[[], None], work: Callable[[], None]) -> None:
         raise failed[0]
 
 
-def sync_names(folders: Iterable[str]) -> None:
+def sync_names(folders: Collection[str]) -> None:
     """Returns when the names in these folders survive a power loss.
+
+    For many it is one syncfs again: each fsync asks the disk to empty its cache, though the first one's commit has
+    carried all the others.
+
+    Args:
+        folders: all on one file system.
 
     Raises:
         OSError: the disk failed.
     """
-    for path in folders:  # the first one's commit carries the others
+    if len(folders) > FEW and sys.platform == "linux" and _dirty() < _MUCH:
+        _sync_all(next(iter(folders)))
+        return
+    for path in folders:
         _synced(path, data_only=False)
 
 
@@ -145,3 +154,4 @@ def _raise(path: str) -> None:
     number = ctypes.get_errno()
     if number != errno.ENOSYS:
         raise OSError(number, os.strerror(number), path)
+    os.sync()  # a sandbox that does not let syncfs through
