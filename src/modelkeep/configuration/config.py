@@ -79,6 +79,8 @@ class Config(Generic[T]):
         self._held_back: tuple[str, ...] | None = None
         self._last_good = last_good
         self._saved: dict[int, Reading] = {}
+        self._gate: Callable[[str], bool] | None = None
+        self._waiting: tuple[tuple[Reading, ...], str, str] | None = None
         self._absent: list[tuple[str, str]] = []
         self._readings = tuple(self._first(source) for source in self.sources)
         self._current = self._built(self._readings, 1)
@@ -179,7 +181,10 @@ class Config(Generic[T]):
             except Error as error:
                 self._tell("rejected", self._current, ", ".join(changed), author, reason, error=error.message)
                 raise
-            self._readings, self._held_back = tuple(readings), None
+            if self._gate is not None and fresh.hash != self._current.hash and not self._gate(fresh.hash):
+                self._waiting = (tuple(readings), author, reason)
+                return None
+            self._readings, self._held_back, self._waiting = tuple(readings), None, None
             self._save()
             return self._swap(fresh, ", ".join(changed), author, reason, state)
 
@@ -240,6 +245,21 @@ class Config(Generic[T]):
             )
             self._held_back = tuple(reading.version for reading in self._readings)
             return self._swap(again, "rollback", author, reason, "rolled back")
+
+    def gate(self, admits: Callable[[str], bool] | None) -> None:
+        """Lets a function decide, by the hash, whether a valid configuration from the sources is applied now.
+
+        What it holds back is applied by `release`, unless the sources have changed again by then.
+        """
+        self._gate = admits
+
+    def release(self) -> Change | None:
+        """Applies what the gate held back, when it lets it pass now; None when there is nothing or it does not."""
+        with self._changing:
+            if self._waiting is None:
+                return None
+            readings, author, reason = self._waiting
+            return self.apply(readings, author=author, reason=reason)
 
     def on_change(self, listener: Listener, *, key: str = "") -> Callable[[], None]:
         """Calls a function after every applied change; what it raises is written to stderr and changes nothing.
