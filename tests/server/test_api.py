@@ -187,7 +187,7 @@ def test_a_test_notification_and_the_drill_go_all_the_way(server: Running) -> No
 
 
 def test_a_replay_stores_nothing(server: Running) -> None:
-    rules = f"groups: [{{name: g, interval: 1m, rules: [{{alert: Late, expr: vector(time()) > {NOW - 300}}}]}}]"
+    rules = f"groups: [{{name: g, interval: 1m, rules: [{{alert: Late, expr: vector(time()) > {time.time() - 300}}}]}}]"
     before = server.get("/api/v1/alerts/history")
     told = server.post("/api/v1/alerts/replay", {"from": "now-10m", "to": "now", "rules": rules})
     words.TransitionsTold.model_validate(told, strict=True)
