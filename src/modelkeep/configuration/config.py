@@ -354,7 +354,7 @@ class Config(Generic[T]):
         keys = frozenset({*merged.secret_keys, *self._secrets}).union(*(layer.secrets for layer in layers))
         value = cast("T", View(tree, "", Veil(tree, keys)))
         if self._schema is not None:
-            keys |= self._schema.secret_keys()
+            keys |= self._schema.secret_keys(tree)
             texts = merged.trail.texts()
             value = self._schema.check(tree, merged.mark, strict=self._strict, secrets=keys, texts=texts)
         return Snapshot(value, tree, merged, keys, number=number, applied_ns=time.time_ns())

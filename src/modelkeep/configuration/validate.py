@@ -8,15 +8,25 @@ from __future__ import annotations
 import copy
 import dataclasses
 import difflib
+import itertools
 import typing
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import (
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+    MutableMapping,
+    MutableSequence,
+    Sequence,
+)
 from types import MappingProxyType
 from typing import Final, Generic, TypeVar, cast
 
 import pydantic
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import BaseModel, SecretBytes, SecretStr, TypeAdapter
+from pydantic import AliasChoices, AliasPath, BaseModel, Secret, SecretBytes, SecretStr, TypeAdapter
 
 from modelkeep.configuration.secrecy import MASK, is_hidden, mask_text, secret_texts
 from modelkeep.configuration.tree import Mark, Reading, Tree, join, pick, where
@@ -28,6 +38,9 @@ if typing.TYPE_CHECKING:
 T = TypeVar("T")
 _LONG: Final = 80
 _DEEP: Final = 20
+_SECRET: Final = (SecretStr, SecretBytes, Secret)
+_MAPPINGS: Final = frozenset({dict, Mapping, MutableMapping})
+_LISTS: Final = frozenset({list, tuple, set, frozenset, Sequence, MutableSequence, Collection, Iterable})
 
 
 class Schema(Generic[T]):
@@ -60,9 +73,9 @@ class Schema(Generic[T]):
         tree = cast("Tree", OmegaConf.to_container(typed, resolve=False))
         return Reading(tree, version="fixed", origin=origin, native=typed)
 
-    def secret_keys(self) -> frozenset[str]:
-        """The keys whose type says that they are secret."""
-        return frozenset(key for key, kind in _fields(self.kind) if _holds(kind, (SecretStr, SecretBytes)))
+    def secret_keys(self, tree: object) -> frozenset[str]:
+        """The keys of a tree whose type says that they are secret."""
+        return frozenset(_secret_places(self.kind, tree, ""))
 
     def check(
         self,
@@ -92,7 +105,7 @@ class Schema(Generic[T]):
             found = self._adapter.validate_python(_with_texts(self.kind, tree, texts) if texts else tree)
         except pydantic.ValidationError as error:
             problems = error.errors(include_url=False, include_context=False)
-        hidden = {*secrets, *self.secret_keys()}
+        hidden = {*secrets, *self.secret_keys(tree)}
         unsaid = secret_texts(tree, hidden) if problems else set()
         known = {line.partition(": ")[0] for line in complaints}
         lines = [_complaint(one, tree, mark, hidden, unsaid) for one in problems]
@@ -131,7 +144,7 @@ def _defaults(model: type, depth: int = 0) -> Tree:
     for name, field in fields.items() if depth < _DEEP else ():
         alias = field.validation_alias or field.alias
         key = alias if isinstance(alias, str) else name
-        if field.default_factory_takes_validated_data:
+        if field.default_factory_takes_validated_data or isinstance(alias, AliasChoices | AliasPath):
             continue
         default = field.get_default(call_default_factory=True)
         inner = _model(field.annotation)
@@ -164,6 +177,8 @@ def _shown(model: BaseModel) -> Tree:
         value = getattr(model, name)
         alias = field.validation_alias or field.alias
         key = alias if isinstance(alias, str) else name
+        if isinstance(alias, AliasChoices | AliasPath):
+            continue
         if isinstance(value, BaseModel):
             tree[key] = _shown(value)
         elif value is not None and _plain(value):
@@ -235,7 +250,7 @@ def _strangers(kind: object, node: object, key: str = "") -> Iterator[tuple[str,
         if name in names:
             yield from _strangers(names[name], value, join(key, str(name)))
         elif extra.get("extra") != "allow":
-            near = difflib.get_close_matches(str(name), names, n=1)
+            near = _aliases(model).get(str(name)) or difflib.get_close_matches(str(name), names, n=1)
             yield join(key, str(name)), near[0] if near else ""
 
 
@@ -269,16 +284,54 @@ def _names(model: type) -> dict[str, object]:
     if issubclass(model, BaseModel):
         found: dict[str, object] = {}
         by_name = bool(model.model_config.get("populate_by_name") or model.model_config.get("validate_by_name"))
+        aliases = _aliases(model)
         for name, field in model.model_fields.items():
-            alias = field.validation_alias or field.alias
-            if not isinstance(alias, str) or by_name:
+            if name not in aliases or by_name:
                 found[name] = field.annotation
-            if isinstance(alias, str):
-                found[alias] = field.annotation
+            found |= dict.fromkeys(aliases.get(name, ()), field.annotation)
         return found
     hints = typing.get_type_hints(model)
     fields = dataclasses.fields(model) if dataclasses.is_dataclass(model) else ()
     return {field.name: hints[field.name] for field in fields if field.init}
+
+
+def _aliases(model: type) -> dict[str, list[str]]:
+    """The other names that a model's fields are given by."""
+    found: dict[str, list[str]] = {}
+    for name, field in (model.model_fields if issubclass(model, BaseModel) else {}).items():
+        alias = field.validation_alias or field.alias
+        choices = alias.choices if isinstance(alias, AliasChoices) else [alias]
+        names = [str(one.path[0]) if isinstance(one, AliasPath) else one for one in choices if one is not None]
+        if names:
+            found[name] = names
+    return found
+
+
+def _secret_places(kind: object, node: object, key: str) -> Iterator[str]:
+    """Gives the keys in a tree at which a schema wants secrets, also inside of lists, mappings and unions."""
+    bare = typing.get_origin(kind) or kind
+    if isinstance(bare, type) and issubclass(bare, _SECRET):
+        yield key
+        return
+    for inner, value, place in _members(kind, node, key):
+        yield from _secret_places(inner, value, place)
+
+
+def _members(kind: object, node: object, key: str) -> Iterator[tuple[object, object, str]]:
+    """Gives what a type holds, with the node and the key of each; the choices of a union stand at its own key."""
+    arguments, origin = typing.get_args(kind), _origin(kind)
+    if isinstance(kind, type) and not arguments:
+        if isinstance(node, Mapping) and (issubclass(kind, BaseModel) or dataclasses.is_dataclass(kind)):
+            yield from ((inner, node[name], join(key, name)) for name, inner in _names(kind).items() if name in node)
+    elif origin in _MAPPINGS:
+        if isinstance(node, Mapping) and len(arguments) == 2:
+            yield from ((arguments[1], value, join(key, str(name))) for name, value in node.items())
+    elif origin in _LISTS:
+        if isinstance(node, list | tuple):
+            both = itertools.product(enumerate(node), arguments)
+            yield from ((argument, item, join(key, place)) for (place, item), argument in both)
+    else:
+        yield from ((argument, node, key) for argument in arguments)
 
 
 def _fields(kind: object, key: str = "", depth: int = 0) -> Iterator[tuple[str, object]]:
