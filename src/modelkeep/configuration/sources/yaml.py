@@ -124,8 +124,8 @@ def _shallow(text: str, name: str) -> None:
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
         if depth > _MOST_DEEP:
-            line = event.start_mark.line + 1
-            raise BadInput(f"{name}:{line}: more than {_MOST_DEEP} levels", hint="Is a bracket left open?")
+            where = f"{name}:{event.start_mark.line + 1}" if event.start_mark else name
+            raise BadInput(f"{where}: more than {_MOST_DEEP} levels", hint="Is a bracket left open?")
 
 
 class _Composed:
