@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
@@ -37,6 +38,8 @@ def test_fields_that_want_text_get_what_was_written(monkeypatch: pytest.MonkeyPa
     class Model(BaseModel):
         code: str
         zone: str | None = None
+        tags: list[str] = []
+        place: Path = Path()
         level: int | str = 0
 
     @dataclass
@@ -44,11 +47,12 @@ def test_fields_that_want_text_get_what_was_written(monkeypatch: pytest.MonkeyPa
         code: str = ""
         tags: list[str] = field(default_factory=list)
 
-    for name, value in {"CODE": "007", "ZONE": "no", "LEVEL": "010"}.items():
+    for name, value in {"CODE": "007", "ZONE": "no", "LEVEL": "010", "TAGS": "[a, b]", "PLACE": "2020"}.items():
         monkeypatch.setenv(f"T_{name}", value)
-    assert config(Model, env="T_").value == Model(code="007", zone="no", level=8)
+    assert config(Model, env="T_").value == Model(code="007", zone="no", level=8, tags=["a", "b"], place=Path("2020"))
     monkeypatch.delenv("T_ZONE")
-    monkeypatch.delenv("T_LEVEL")
+    for name in ("LEVEL", "TAGS", "PLACE"):
+        monkeypatch.delenv(f"T_{name}")
     assert config(Data, env="T_").value.code == "007"
     assert config(Model, {"code": "a"}, cli=["code=1e3"]).code == "1e3"
     assert config(Model, cli=["code=1e3"], env="NONE_").code == "1e3"

@@ -78,7 +78,7 @@ def _quoted(text: str) -> str:
     return f'"{text}"' if not {'"', "\\"} & set(text) else json.dumps(text, ensure_ascii=False)
 
 
-_YAML_WORDS: Final = frozenset({"yes", "no", "on", "off", "y", "n", "true", "false", "null", "~"})
+_YAML_WORDS: Final = frozenset({"yes", "no", "on", "off", "true", "false", "null", "~"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,8 +20,10 @@ from collections.abc import (
     MutableSequence,
     Sequence,
 )
-from types import MappingProxyType
+from pathlib import PurePath
+from types import MappingProxyType, UnionType
 from typing import Final, Generic, TypeVar, cast
+from uuid import UUID
 
 import pydantic
 from omegaconf import DictConfig, OmegaConf
@@ -38,6 +40,7 @@ if typing.TYPE_CHECKING:
 T = TypeVar("T")
 _LONG: Final = 80
 _DEEP: Final = 20
+_TEXTS: Final = (str, bytes, SecretStr, SecretBytes, PurePath, UUID)
 _SECRET: Final = (SecretStr, SecretBytes, Secret)
 _MAPPINGS: Final = frozenset({dict, Mapping, MutableMapping})
 _LISTS: Final = frozenset({list, tuple, set, frozenset, Sequence, MutableSequence, Collection, Iterable})
@@ -196,9 +199,7 @@ def _plain(value: object) -> bool:
 
 def _with_texts(kind: object, tree: Tree, texts: Mapping[str, str]) -> Tree:
     """Gives the tree with what was written in the place of what was read, where a field wants nothing but text."""
-    wanted = {
-        key for key, inner in _fields(kind) if _holds(inner, (str, SecretStr)) and not _holds(inner, (int, float))
-    }
+    wanted = {key for key, inner in _fields(kind) if _wants_text(inner)}
     swaps = {key: text for key, text in texts.items() if key in wanted}
     return cast("Tree", _swapped(tree, swaps)) if swaps else tree
 
@@ -343,7 +344,15 @@ def _fields(kind: object, key: str = "", depth: int = 0) -> Iterator[tuple[str, 
         yield from _fields(inner, join(key, name), depth + 1)
 
 
-def _holds(kind: object, wanted: tuple[type, ...]) -> bool:
+def _wants_text(kind: object) -> bool:
+    """Says whether a field takes nothing but text, or nothing at all."""
     if isinstance(kind, type):
-        return issubclass(kind, wanted)
-    return any(_holds(argument, wanted) for argument in typing.get_args(kind))
+        return issubclass(kind, _TEXTS)
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is typing.Literal:
+        return all(isinstance(one, str) for one in arguments)
+    if origin is typing.Annotated:
+        return _wants_text(arguments[0])
+    if origin in {typing.Union, UnionType}:
+        return all(_wants_text(one) for one in arguments if one is not type(None))
+    return False
