@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, Protocol
 
-from modelkeep.configuration.snapshot import Difference
+from modelkeep.configuration.snapshot import Difference, Snapshot
 
 State = Literal["applied", "rejected", "rolled back", "unreachable", "recovered"]
 
@@ -25,8 +25,7 @@ class Change:
         reason: why, in the words of the author.
         differences: what differs from before.
         error: why it was refused.
-        tree: the applied values, masked.
-        marks: dotted key → where it was written.
+        of: what was applied; its tree and marks are made when somebody asks.
     """
 
     at_ns: int
@@ -38,8 +37,25 @@ class Change:
     reason: str = ""
     differences: tuple[Difference, ...] = ()
     error: str = ""
-    tree: Mapping[str, object] | None = None
-    marks: Mapping[str, str] | None = None
+    of: Snapshot[Any] | None = field(default=None, repr=False, compare=False)
+    kept: tuple[Mapping[str, object], Mapping[str, str]] | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def tree(self) -> Mapping[str, object] | None:
+        """The applied values, masked; None where nothing was applied."""
+        return self.kept[0] if self.kept is not None else self.of.masked if self.of is not None else None
+
+    @property
+    def marks(self) -> Mapping[str, str] | None:
+        """Dotted key → where it was written; None where nothing was applied."""
+        if self.kept is not None:
+            return self.kept[1]
+        return {key: str(self.of.mark(key)) for key in self.of.names()} if self.of is not None else None
+
+    def settled(self) -> Change:
+        """Gives the change without the configuration itself, for keeping it long."""
+        tree, marks = self.tree, self.marks
+        return self if tree is None or marks is None else replace(self, of=None, kept=(tree, marks))
 
 
 class Ledger(Protocol):

@@ -399,8 +399,7 @@ class Config(Generic[T]):
             reason=reason,
             differences=snapshot.diff(before) if before else (),
             error=error,
-            tree=snapshot.masked if applied else None,
-            marks={key: str(snapshot.mark(key)) for key in snapshot.names()} if applied else None,
+            of=snapshot if applied else None,
         )
         self._ledger.record(change)
         return change

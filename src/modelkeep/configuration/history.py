@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from typing import Final
 
 from modelkeep.configuration.change import Change
+
+_WHOLE: Final = 20
+"""So many of the newest hold on to the configuration itself; older ones keep its values and places only."""
 
 
 class Memory:
@@ -21,6 +25,8 @@ class Memory:
     def record(self, change: Change) -> None:
         """Takes a change."""
         self._changes.append(change)
+        if len(self._changes) > _WHOLE:
+            self._changes[-1 - _WHOLE] = self._changes[-1 - _WHOLE].settled()
 
     def list(self, limit: int = 100) -> Sequence[Change]:
         """Gives the newest changes, newest first."""

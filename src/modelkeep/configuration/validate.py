@@ -20,6 +20,7 @@ from collections.abc import (
     MutableSequence,
     Sequence,
 )
+from functools import lru_cache
 from pathlib import PurePath
 from types import MappingProxyType, UnionType
 from typing import Final, Generic, TypeVar, cast
@@ -280,6 +281,7 @@ def _model(kind: object) -> type | None:
     return found[0] if len(found) == 1 else None
 
 
+@lru_cache(maxsize=4096)
 def _names(model: type) -> dict[str, object]:
     """What a model takes as keys, with their types."""
     if issubclass(model, BaseModel):
