@@ -9,7 +9,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
-REVISION: Final = "0002"
+REVISION: Final = "0003"
 """The newest migration in `store/migrations/versions`; a store at an unknown one was written by a newer modelkeep."""
 
 metadata: Final = sa.MetaData()
@@ -202,3 +202,45 @@ pair_write: Final = sa.Table(
     sqlite_autoincrement=True,
 )
 """Every write of the key-value store; a value of null is a removal. `seq` is Consul's index."""
+
+patch: Final = sa.Table(
+    "patch",
+    metadata,
+    sa.Column("digest", sa.Text, primary_key=True),
+    sa.Column("size", sa.BigInteger, nullable=False),
+    sa.Column("first_ns", sa.BigInteger, nullable=False),
+    sa.Column("bytes", sa.LargeBinary, nullable=False),
+)
+"""What a working tree had beyond its commit, once by the BLAKE2b digest of the patch; `bytes` are zlib, `size` is theirs
+before."""
+
+deploy: Final = sa.Table(
+    "deploy",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("at_ns", sa.BigInteger, nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    *(sa.Column(name, sa.Text, nullable=False) for name in ("source", "delivery", "kind", "repository", "ref", "code")),
+    *(sa.Column(name, sa.Text, nullable=False) for name in ("before", "author", "committer", "coauthors", "pusher")),
+    *(sa.Column(name, sa.Text, nullable=False) for name in ("environment", "state", "url", "title")),
+    sa.Column("authored_ns", sa.BigInteger, nullable=False),
+    sa.Index("deploy_by_time", "at_ns"),
+    sa.Index("deploy_by_code", "code"),
+    sa.Index("deploy_by_delivery", "name", "delivery", unique=True),
+)
+"""What webhooks told: `at_ns` is when the server received it, `name` that of the webhook in the settings, `kind` is push,
+tag, merge or deployment, `code` the commit; `authored_ns` is what the commit says of itself, 0 when nothing."""
+
+training: Final = sa.Table(
+    "training",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("model", sa.Text, nullable=False),
+    sa.Column("at_ns", sa.BigInteger, nullable=False),
+    sa.Column("end_ns", sa.BigInteger),
+    *(sa.Column(name, sa.Text, nullable=False) for name in ("status", "code", "data_version", "config_version")),
+    *(sa.Column(name, sa.Text, nullable=False) for name in ("metrics", "parameters", "by", "source", "run")),
+    sa.Column("seq", sa.BigInteger, nullable=False),
+    sa.Index("training_by_model", "model", "at_ns"),
+)
+"""`at_ns` is the start, `end_ns` null while it runs; `metrics` and `parameters` are JSON objects as text."""
