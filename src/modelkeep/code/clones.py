@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
 from modelkeep.code.command import PROTOCOLS, attempt, explained, run, without_user
+from modelkeep.code.lock import held
 from modelkeep.code.repository import Git
 from modelkeep.core.errors import BadInput, Denied, Error, Missing
 
@@ -83,7 +82,7 @@ def clone(url: str, *, rev: str = "", cache: Path | None = None) -> Git:
         above.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise Denied(f"{above}: {error.strerror}", hint="Set XDG_CACHE_HOME to a folder of yours.") from None
-    with _held(folder.with_suffix(".lock")):
+    with held(folder.with_suffix(".lock"), hint="Set XDG_CACHE_HOME to a folder of yours."):
         if not (folder / "HEAD").exists():
             _create(folder, extra)
         elif not _FULL.match(rev) or not _has(folder, rev):
@@ -141,18 +140,3 @@ def _settings(url: str) -> dict[str, str]:
 def _cache_folder() -> Path:
     home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return Path(home) / "modelkeep" / "repositories"
-
-
-@contextmanager
-def _held(lock: Path) -> Iterator[None]:
-    import fcntl
-
-    try:
-        handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise Denied(f"{lock}: {error.strerror}", hint="Set XDG_CACHE_HOME to a folder of yours.") from None
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)

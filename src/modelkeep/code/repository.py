@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from threading import Lock
 from typing import IO, TYPE_CHECKING, Final, NamedTuple, Self
@@ -124,7 +124,7 @@ class Git:
             return rev
         if not rev or "\0" in rev or "\n" in rev:
             raise BadInput(f"{rev!r} is no revision", hint="Name a branch, a tag or a commit.")
-        code, out, complaint = self._attempt("rev-parse", "--verify", "--quiet", "--end-of-options", rev + "^{commit}")
+        code, out, complaint = self.attempt("rev-parse", "--verify", "--quiet", "--end-of-options", rev + "^{commit}")
         if code:
             raise self._unknown(rev, complaint)
         commit = out.decode().strip()
@@ -133,7 +133,7 @@ class Git:
 
     def has_commits(self) -> bool:
         """Says whether HEAD is a commit; False on a branch without one."""
-        return self._attempt("rev-parse", "--verify", "--quiet", "HEAD^{commit}")[0] == 0
+        return self.attempt("rev-parse", "--verify", "--quiet", "HEAD^{commit}")[0] == 0
 
     def branches(self) -> dict[str, str]:
         """Gives the commit of every local branch by its name."""
@@ -145,18 +145,18 @@ class Git:
 
     def heads(self) -> list[str]:
         """Gives the commit that each work tree of this repository has checked out."""
-        listed = os.fsdecode(self._run("worktree", "list", "--porcelain"))
+        listed = os.fsdecode(self.run("worktree", "list", "--porcelain"))
         found = [line.removeprefix("HEAD ") for line in listed.splitlines() if line.startswith("HEAD ")]
         return list(dict.fromkeys(commit for commit in found if commit.strip("0")))
 
     def stashes(self) -> list[str]:
         """Gives the commit of every stash, the newest first."""
-        code, out, _ = self._attempt("log", "-g", "--no-show-signature", "--format=%H", "refs/stash", "--")
+        code, out, _ = self.attempt("log", "-g", "--no-show-signature", "--format=%H", "refs/stash", "--")
         return [] if code else out.decode().split()
 
     def commits(self) -> list[str]:
         """Gives every commit that a ref, a work tree or a stash reaches, the newest first."""
-        return self._run("rev-list", "--all", "--stdin", given=self._tips()).decode().split()
+        return self.run("rev-list", "--all", "--stdin", given=self._tips()).decode().split()
 
     # Files
 
@@ -173,13 +173,13 @@ class Git:
         """
         commit = self.resolve(rev)
         given = ("--", folder.rstrip("/") + "/") if folder.strip("/") else ()
-        listed = self._run("ls-tree", "-r", "-z", "--full-tree", commit, *given)
+        listed = self.run("ls-tree", "-r", "-z", "--full-tree", commit, *given)
         ends = tuple(suffixes)
         return [file for file in _listed(listed) if not ends or file.path.endswith(ends)]
 
     def folders(self, rev: str) -> dict[str, str]:
         """Gives the folders of a revision and the ids of their listings."""
-        listed = self._run("ls-tree", "-d", "-r", "-z", "--full-tree", self.resolve(rev))
+        listed = self.run("ls-tree", "-d", "-r", "-z", "--full-tree", self.resolve(rev))
         lines = (line.partition(b"\t") for line in listed.split(b"\0"))
         return {os.fsdecode(path): head.split()[2].decode() for head, tab, path in lines if tab and b" tree " in head}
 
@@ -189,7 +189,7 @@ class Git:
         if not wanted:
             return {}
         self.prefetch(wanted)
-        lines = self._run("cat-file", "--batch-check=%(objectname) %(objectsize)", given="\n".join(wanted).encode())
+        lines = self.run("cat-file", "--batch-check=%(objectname) %(objectsize)", given="\n".join(wanted).encode())
         pairs = (line.split() for line in lines.decode().splitlines())
         return {name: int(size) for name, size in pairs if size.isdigit()}
 
@@ -201,7 +201,7 @@ class Git:
         Args:
             suffixes: how names must end.
         """
-        listed = self._run(
+        listed = self.run(
             "log", "--all", "--stdin", "-m", "--root", "--raw", "-z", "--no-abbrev", "--no-renames",
             "--no-show-signature", "--diff-filter=AMT", "--format=", given=self._tips(),
         )  # fmt: skip
@@ -216,7 +216,7 @@ class Git:
         """
         commit = self.resolve(rev)
         if any(char in path for char in "\n\r\0"):  # git takes a line break, of either kind, for the end of the path
-            code, out, _ = self._attempt("rev-parse", "--verify", "--quiet", "--end-of-options", f"{commit}:{path}")
+            code, out, _ = self.attempt("rev-parse", "--verify", "--quiet", "--end-of-options", f"{commit}:{path}")
             found = None if code else self._object(out.decode().strip())
         else:
             found = self._object(f"{commit}:{path}")
@@ -243,7 +243,7 @@ class Git:
             return
         asked = sorted(set(blobs) - self._fetched)
         if asked:
-            self._run(
+            self.run(
                 "-c", "fetch.negotiationAlgorithm=noop", "fetch", "--quiet", "--no-tags", "--no-write-fetch-head",
                 "--recurse-submodules=no", "--filter=blob:none", "--stdin", "origin", given="\n".join(asked).encode(),
             )  # fmt: skip
@@ -252,7 +252,7 @@ class Git:
     def changed(self, a: str, b: str = "") -> list[Change]:
         """Gives the files that differ between two revisions, or a revision and the work tree, sorted by path."""
         revisions = [self.resolve(a), *([self.resolve(b)] if b else [])]
-        listed = self._run("diff", "--name-status", "-z", "--no-renames", "--no-ext-diff", *revisions, "--")
+        listed = self.run("diff", "--name-status", "-z", "--no-renames", "--no-ext-diff", *revisions, "--")
         parts = os.fsdecode(listed).split("\0")
         return sorted(Change(path, state) for state, path in zip(parts[0::2], parts[1::2], strict=False))
 
@@ -267,7 +267,7 @@ class Git:
         """
         names = sorted({self._inside(path) for path in paths})
         if names:
-            self._run("add", "-A", "--pathspec-from-file=-", "--pathspec-file-nul", given=os.fsencode("\0".join(names)))
+            self.run("add", "-A", "--pathspec-from-file=-", "--pathspec-file-nul", given=os.fsencode("\0".join(names)))
 
     def ignored(self, paths: Iterable[str]) -> set[str]:
         """Gives those of some paths, relative to the root, that git ignores."""
@@ -278,21 +278,34 @@ class Git:
             raise explained(complaint, self.root)
         return {path for path in os.fsdecode(out).split("\0") if path}
 
+    # Any command
+
+    def run(self, *arguments: str, given: bytes | None = None, extra: Mapping[str, str] | None = None) -> bytes:
+        """Gives what a git command printed; see `code.command.run`."""
+        return run(arguments, self.root, extra={**self._extra, **(extra or {})}, given=given)
+
+    def attempt(
+        self, *arguments: str, given: bytes | None = None, extra: Mapping[str, str] | None = None
+    ) -> tuple[int, bytes, str]:
+        """Gives the exit code, what a git command printed and what it complained about."""
+        return attempt(arguments, self.root, extra={**self._extra, **(extra or {})}, given=given)
+
+    def objects(self, names: Iterable[str]) -> dict[str, tuple[str, bytes]]:
+        """Gives kind and bytes of many objects by their ids, in one question; what is not there is left out."""
+        wanted = list(dict.fromkeys(names))
+        if not wanted:
+            return {}
+        return dict(_batched(self.run("cat-file", "--batch", "--buffer", given="\n".join(wanted).encode())))
+
     # The parts of which the above is made
 
-    def _run(self, *arguments: str, given: bytes | None = None) -> bytes:
-        return run(arguments, self.root, extra=self._extra, given=given)
-
-    def _attempt(self, *arguments: str, given: bytes | None = None) -> tuple[int, bytes, str]:
-        return attempt(arguments, self.root, extra=self._extra, given=given)
-
     def _place(self, *asked: str) -> Path:
-        answer = os.fsdecode(self._run("rev-parse", *asked)).removesuffix("\n")
+        answer = os.fsdecode(self.run("rev-parse", *asked)).removesuffix("\n")
         return Path(os.path.normpath(self.root / Path(answer).expanduser()))
 
     def _promised(self) -> bool:
         if self._partial is None:
-            self._partial = self._attempt("config", "--get-regexp", r"^remote\..*\.promisor$")[0] == 0
+            self._partial = self.attempt("config", "--get-regexp", r"^remote\..*\.promisor$")[0] == 0
         return self._partial
 
     def _tips(self) -> bytes:
@@ -301,7 +314,7 @@ class Git:
     def _refs(self, below: str) -> dict[str, str]:
         form = "%(refname)%00%(objecttype) %(objectname)%00%(*objecttype) %(*objectname)"
         found: dict[str, str] = {}
-        for line in os.fsdecode(self._run("for-each-ref", f"--format={form}", below + "/")).splitlines():
+        for line in os.fsdecode(self.run("for-each-ref", f"--format={form}", below + "/")).splitlines():
             name, *objects = line.split("\0")
             commit = next((text.partition(" ")[2] for text in objects if text.startswith("commit ")), "")
             if commit:
@@ -398,6 +411,17 @@ def _pipes(batch: Popen[bytes]) -> tuple[IO[bytes], IO[bytes]]:
     if batch.stdin is None or batch.stdout is None:
         raise Conflict("git's pipes are closed")
     return batch.stdin, batch.stdout
+
+
+def _batched(answer: bytes) -> Iterator[tuple[str, tuple[str, bytes]]]:
+    at = 0
+    while (end := answer.find(b"\n", at)) >= 0:
+        fields = answer[at:end].split()
+        at = end + 1
+        if len(fields) == 3 and fields[2].isdigit():
+            size = int(fields[2])
+            yield fields[0].decode(), (fields[1].decode(), answer[at : at + size])
+            at += size + 1
 
 
 def _listed(listed: bytes) -> Iterator[File]:

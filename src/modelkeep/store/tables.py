@@ -211,8 +211,8 @@ patch: Final = sa.Table(
     sa.Column("first_ns", sa.BigInteger, nullable=False),
     sa.Column("bytes", sa.LargeBinary, nullable=False),
 )
-"""What a working tree had beyond its commit, once by the BLAKE2b digest of the patch; `bytes` are zlib, `size` is theirs
-before."""
+"""What a working tree had beyond its commit, once by the BLAKE2b digest of the patch; `bytes` are zlib, `size` is that
+of the patch itself."""
 
 deploy: Final = sa.Table(
     "deploy",
@@ -228,8 +228,8 @@ deploy: Final = sa.Table(
     sa.Index("deploy_by_code", "code"),
     sa.Index("deploy_by_delivery", "name", "delivery", unique=True),
 )
-"""What webhooks told: `at_ns` is when the server received it, `name` that of the webhook in the settings, `kind` is push,
-tag, merge or deployment, `code` the commit; `authored_ns` is what the commit says of itself, 0 when nothing."""
+"""What webhooks told: `at_ns` is when the server received it, `name` that of the webhook in the settings, `kind` is
+push, tag, merge or deployment, `code` the commit; `authored_ns` is what the commit says of itself, 0 when nothing."""
 
 training: Final = sa.Table(
     "training",
