@@ -236,11 +236,40 @@ training: Final = sa.Table(
     metadata,
     sa.Column("id", sa.Text, primary_key=True),
     sa.Column("model", sa.Text, nullable=False),
+    sa.Column("version", sa.Text, nullable=False),
     sa.Column("at_ns", sa.BigInteger, nullable=False),
     sa.Column("end_ns", sa.BigInteger),
+    sa.Column("dirty", sa.Boolean, nullable=False),
     *(sa.Column(name, sa.Text, nullable=False) for name in ("status", "code", "data_version", "config_version")),
     *(sa.Column(name, sa.Text, nullable=False) for name in ("metrics", "parameters", "by", "source", "run")),
+    *(sa.Column(name, sa.Text, nullable=False) for name in ("error", "url", "host", "process", "deployer")),
     sa.Column("seq", sa.BigInteger, nullable=False),
     sa.Index("training_by_model", "model", "at_ns"),
+    sa.Index("training_by_time", "at_ns"),
 )
 """`at_ns` is the start, `end_ns` null while it runs; `metrics` and `parameters` are JSON objects as text."""
+
+served: Final = sa.Table(
+    "served",
+    metadata,
+    sa.Column("release", sa.Text, primary_key=True),
+    sa.Column("model", sa.Text, primary_key=True),
+    sa.Column("version", sa.Text, primary_key=True),
+    sa.Column("predictions", sa.BigInteger, nullable=False),
+    sa.Column("first_ns", sa.BigInteger, nullable=False),
+    sa.Column("last_ns", sa.BigInteger, nullable=False),
+    sa.Index("served_by_model", "model"),
+)
+"""Which predictions a release made: how many, the time of the first and that of the last."""
+
+served_hour: Final = sa.Table(
+    "served_hour",
+    metadata,
+    sa.Column("model", sa.Text, primary_key=True),
+    sa.Column("hour", sa.BigInteger, primary_key=True),
+    sa.Column("release", sa.Text, primary_key=True),
+    sa.Column("version", sa.Text, primary_key=True),
+    sa.Column("predictions", sa.BigInteger, nullable=False),
+    sa.Index("served_hour_by_hour", "hour"),
+)
+"""How many predictions a release made in an hour, counted in hours since 1970."""
