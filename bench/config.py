@@ -4,9 +4,9 @@
 
 The same tree for all: three layers of YAML (defaults, a site, an environment; every tenth value an interpolation where
 the library has them), ten environment variables, five arguments, a schema where the library takes one. Each library
-runs in a process of its own and, where it is no part of ours, in an environment of its own, pinned in
-bench/peers/NAME.txt. Processes take turns; within each, the first load is left out and the median of the repeats
-counts. Import is what the first load needs, timed in a fresh process: the least of five.
+runs in a process of its own and, where it is no part of ours, in an environment of its own, made once under build/peers
+from bench/peers/NAME.txt. Processes take turns; within each, the first load is left out and the median of the repeats
+counts. Import is what the first load needs, timed in a fresh process: the least of ten.
 
 Bare OmegaConf is `OmegaConf.load` of each layer, `merge`, `from_dotlist` and `to_container(resolve=True)`: no schema
 and no places. Hydra composes the layers as a defaults list, with variables and arguments as overrides, and resolves.
@@ -28,15 +28,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-PEERS = ROOT / "build" / "peers"
-PROGRAMS = {
-    "modelkeep": sys.executable,
-    "modelkeep, no schema": sys.executable,
-    "omegaconf": sys.executable,
-    "hydra": str(PEERS / "hydra" / "bin" / "python"),
-    "dynaconf": str(PEERS / "dynaconf" / "bin" / "python"),
-    "pydantic-settings": str(PEERS / "pydantic_settings" / "bin" / "python"),
-}
+PEERS = {"hydra": "hydra", "dynaconf": "dynaconf", "pydantic-settings": "pydantic_settings"}
+"""Library → its environment under build/peers."""
 LAYERS = ("base", "site", "prod")
 
 HEAD = """
@@ -214,27 +207,43 @@ def again(old: Any, dice: random.Random) -> Any:
     return f"other{dice.randint(0, 999)}"
 
 
-def run(name: str, folder: Path, repeat: int, arguments: list[str]) -> dict[str, Any]:
+def environment(name: str) -> str:
+    """Makes a peer's own environment, anew when its pins have changed, and gives its Python."""
+    folder, pins = ROOT / "build" / "peers" / name, ROOT / "bench" / "peers" / f"{name}.txt"
+    python, stamp = str(folder / "bin" / "python"), folder / "installed"
+    if not stamp.exists() or stamp.read_bytes() != pins.read_bytes():
+        print(f"Making build/peers/{name} (once)", file=sys.stderr)
+        subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
+        pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        subprocess.run([*pip, "-r", str(pins)], check=True)
+        stamp.write_bytes(pins.read_bytes())
+    return python
+
+
+def run(name: str, python: str, folder: Path, repeat: int, arguments: list[str]) -> dict[str, Any]:
     code = HEAD + WORK[name] + TAIL
     paths = [str(folder), str(ROOT / "src")] if name.startswith("modelkeep") else [str(folder)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
-    command = [PROGRAMS[name], "-W", "ignore", "-c", code, str(folder), str(repeat), json.dumps(arguments)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    command = [python, "-W", "ignore", "-c", code, str(folder), str(repeat), json.dumps(arguments)]
+    done = subprocess.run(
+        command, env=variables(PYTHONPATH=os.pathsep.join(paths)), capture_output=True, text=True, check=False
+    )
     if done.returncode:
         raise SystemExit(f"{name} failed:\n{done.stderr[-3000:]}")
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
 
 
-def import_ms(name: str) -> float:
-    def least(code: str) -> float:
-        timed = f"import time; b = time.perf_counter(); {code}; print(1000 * (time.perf_counter() - b))"
-        return min(
-            float(subprocess.run([PROGRAMS[name], "-c", timed], capture_output=True, text=True, check=True).stdout)
-            for _ in range(5)
-        )
+def variables(**others: str) -> dict[str, str]:
+    """The environment of a child; it may keep what it compiles, as programs do."""
+    return {**{name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}, **others}
 
-    return least(IMPORTS[name])
+
+def import_ms(name: str, python: str) -> float:
+    """The least of ten imports in fresh processes; one before them compiles."""
+    timed = f"import time; b = time.perf_counter(); {IMPORTS[name]}; print(1000 * (time.perf_counter() - b))"
+    command, given = [python, "-c", timed], variables(PYTHONPATH=str(ROOT / "src"))
+    told = [subprocess.run(command, env=given, capture_output=True, text=True, check=True).stdout for _ in range(11)]
+    return min(map(float, told[1:]))
 
 
 def main() -> None:
@@ -243,9 +252,8 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=15)
     parser.add_argument("--turns", type=int, default=3)
     given = parser.parse_args()
-    names = [name for name in WORK if Path(PROGRAMS[name]).exists()]
-    for name in set(WORK) - set(names):
-        print(f"{name} is not installed: make services", file=sys.stderr)
+    names = [*WORK]
+    pythons = {name: environment(PEERS[name]) if name in PEERS else sys.executable for name in names}
     times: dict[str, list[float]] = {name: [] for name in names}
     told: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as place:
@@ -253,9 +261,9 @@ def main() -> None:
         arguments = make(folder, given.keys)
         for _ in range(given.turns):
             for name in names:
-                told[name] = run(name, folder, given.repeat, arguments)
+                told[name] = run(name, pythons[name], folder, given.repeat, arguments)
                 times[name] += told[name]["ms"]
-        imports = {name: import_ms(name) for name in names}
+        imports = {name: import_ms(name, pythons[name]) for name in names}
     for name in names:  # all have read the same
         assert told[name]["tree"] == told["omegaconf"]["tree"], name
     ours = statistics.median(times["modelkeep"])
