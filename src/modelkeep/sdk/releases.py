@@ -85,6 +85,11 @@ class Releases:
             self._code = describe(self._folder or _program())
         return self._code
 
+    def stamp(self) -> tuple[Code, str, str]:
+        """Gives what runs now whatever the model: the code, the version of data, that of the configuration."""
+        data = data_version(self._settings.data_version)
+        return self.code(), data, self._settings.config_version or self._content
+
     def _make(self, model: str, version: str, at_ns: int) -> Release:
         code = self.code()
         name = "\0".join((self._process, model, version, *([self._content] if self._content else [])))
