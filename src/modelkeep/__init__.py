@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from modelkeep.sdk.context import at as at
     from modelkeep.sdk.context import log_context as log_context
     from modelkeep.sdk.context import request as request
+    from modelkeep.sdk.train import train as train
     from modelkeep.sdk.watch import watch as watch
     from modelkeep.sdk.wsgi import WSGI as WSGI
 
@@ -46,6 +47,7 @@ _ROOMS: Final = {
     "request": "modelkeep.sdk.context",
     "sample": "modelkeep.sdk.calls",
     "sampling": "modelkeep.sdk.calls",
+    "train": "modelkeep.sdk.train",
     "truth": "modelkeep.sdk.calls",
     "watch": "modelkeep.sdk.watch",
 }
@@ -68,6 +70,7 @@ __all__ = [
     "request",
     "sample",
     "sampling",
+    "train",
     "truth",
     "watch",
 ]

@@ -199,7 +199,7 @@ def test_status_tells_what_people_look_for(server: Running) -> None:
     told: Any = server.get("/api/v1/status")
     assert told["journal"]["last"] >= 4
     assert {reader["name"] for reader in told["readers"]} == {
-        "rows", "series", "text", "quality", "releases", "configurations"
+        "rows", "series", "text", "quality", "releases", "configurations", "trainings", "serving"
     }  # fmt: skip
     assert all(not reader["failure"] for reader in told["readers"])
     assert told["disk"]["free_bytes"] > 0

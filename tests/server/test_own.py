@@ -47,7 +47,7 @@ def test_a_server_tells_its_figures(server: Running) -> None:
     families = {family.name: family for family in text_string_to_metric_families(text)}
     assert {sample.labels["kind"] for sample in families["modelkeep_ingest_rows"].samples} == {"fact"}
     assert {sample.labels["reader"] for sample in families["modelkeep_reader_lag_entries"].samples} == {
-        "rows", "series", "text", "quality", "releases", "configurations",
+        "rows", "series", "text", "quality", "releases", "configurations", "trainings", "serving",
     }  # fmt: skip
     assert families["modelkeep_ingest_open"].samples[0].value == 1
 

@@ -139,6 +139,30 @@ class Configurations(msgspec.Struct, omit_defaults=True):
     marks: list[str]
 
 
+class Trainings(msgspec.Struct, omit_defaults=True):
+    """Trainings that one process ran or read elsewhere; see `core.layouts.TRAINING`."""
+
+    host: str
+    process: str
+    ids: list[str]
+    at: list[int]
+    end: list[int]
+    model: list[str]
+    version: list[str]
+    status: list[str]
+    code: list[str]
+    dirty: list[bool]
+    data_version: list[str]
+    config_version: list[str]
+    metrics: list[str]
+    parameters: list[str]
+    by: list[str]
+    source: list[str]
+    run: list[str]
+    error: list[str]
+    url: list[str]
+
+
 class Envelope(msgspec.Struct, omit_defaults=True):
     """One request.
 
@@ -161,6 +185,7 @@ class Envelope(msgspec.Struct, omit_defaults=True):
     logs: list[Logs] = []
     samples: list[Samples] = []
     configurations: list[Configurations] = []
+    trainings: list[Trainings] = []
     predictions: list[Predictions] = []
     dropped: dict[str, int] = {}
 

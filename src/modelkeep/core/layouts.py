@@ -108,6 +108,32 @@ CONFIGURATION: Final[Layout] = (
 `hash` is that of what holds now. `differences` is a JSON array of `{key, before, after, mark}`, `tree` and `marks` are
 JSON objects, empty where nothing was applied; secrets are masked before they leave the process."""
 
+TRAINING: Final[Layout] = (
+    ("id", "string"),
+    ("at", "int64"),
+    ("end", "int64"),
+    ("model", "string"),
+    ("version", "string"),
+    ("status", "string"),
+    ("code", "string"),
+    ("dirty", "bool"),
+    ("data_version", "string"),
+    ("config_version", "string"),
+    ("metrics", "string"),
+    ("parameters", "string"),
+    ("by", "string"),
+    ("source", "string"),
+    ("run", "string"),
+    ("error", "string"),
+    ("url", "string"),
+    ("host", "string"),
+    ("process", "string"),
+    ("deployer", "string"),
+)
+"""One training of a model, told when it begins and again when it ends: `at` is its start, `end` 0 while it runs.
+`status` is running, finished or failed; `metrics` is a JSON object of numbers, `parameters` a JSON object; `source` is
+train, mlflow, dvc or git, `run` what it is called there; `version` is empty until one is known."""
+
 KINDS: Final[dict[str, Layout]] = {
     "prediction": PREDICTION,
     "reference": REFERENCE,
@@ -117,4 +143,5 @@ KINDS: Final[dict[str, Layout]] = {
     "sample": SAMPLE,
     "release": RELEASE,
     "configuration": CONFIGURATION,
+    "training": TRAINING,
 }

@@ -17,6 +17,7 @@ SAMPLE: Final = 5
 REFERENCE: Final = 6
 FLUSH: Final = 7
 CONFIGURATION: Final = 8
+TRAINING: Final = 9
 
 LARGE_ROWS: Final = 1_000
 """A table of more rows is sent by itself."""
@@ -33,6 +34,7 @@ Item = tuple[object, ...]
 - SAMPLE labels (dict), at, value
 - REFERENCE model, version, `Rows`
 - CONFIGURATION at, state, hash, previous, name, source, author, reason, error, differences, tree, marks (JSON texts)
+- TRAINING id, at, end, model, version, status, data version, metrics, parameters (JSON texts), by, error
 - FLUSH a `threading.Event`, set when everything before it has been delivered
 """
 

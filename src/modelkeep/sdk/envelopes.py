@@ -17,6 +17,7 @@ from modelkeep.core.encoding import (
     Reference,
     Samples,
     Scalar,
+    Trainings,
 )
 from modelkeep.core.ids import token
 from modelkeep.sdk.buffer import (
@@ -28,6 +29,7 @@ from modelkeep.sdk.buffer import (
     REFERENCE,
     SAMPLE,
     TABLE,
+    TRAINING,
     Item,
     Rows,
     is_large,
@@ -113,6 +115,7 @@ class Envelopes:
             LOG: self._logs,
             SAMPLE: _samples,
             CONFIGURATION: self._configurations,
+            TRAINING: self._trainings,
             PREDICTION: self._predictions,
             TABLE: self._tables,
         }
@@ -273,6 +276,34 @@ class Envelopes:
         identity = (self._service, self._host, self._releases.process, [token() for _ in items])
         envelope.configurations = [Configurations(*identity, *columns)]
 
+    def _trainings(self, items: list[Item], envelope: Envelope) -> None:
+        code, data_version, config_version = self._releases.stamp()
+        columns = zip(*(item[1:] for item in items), strict=True)
+        ids, at, end, model, version, status, data, metrics, parameters, by, error = map(list, columns)
+        count = len(items)
+        sent = Trainings(
+            host=self._host,
+            process=self._releases.process,
+            ids=cast("list[str]", ids),
+            at=cast("list[int]", at),
+            end=cast("list[int]", end),
+            model=[_name(one) for one in model],
+            version=[named(one) for one in version],
+            status=cast("list[str]", status),
+            code=[code.commit] * count,
+            dirty=[code.dirty] * count,
+            data_version=[named(one or data_version) for one in data],
+            config_version=[config_version] * count,
+            metrics=cast("list[str]", metrics),
+            parameters=cast("list[str]", parameters),
+            by=[named(one) for one in by],
+            source=["train"] * count,
+            run=[""] * count,
+            error=[named(one) for one in error],
+            url=[""] * count,
+        )
+        envelope.trainings = [sent]
+
     def _withhold(self, fields: dict[str, object]) -> dict[str, object]:
         if self._privacy.withheld.isdisjoint(fields):
             return fields
@@ -301,6 +332,7 @@ def rows(envelope: Envelope) -> int:
     counts = [len(part.ids) for part in envelope.predictions] + [len(part.ids) for part in envelope.facts]
     counts += [len(part.at) for part in envelope.events] + [len(part.at) for part in envelope.logs]
     counts += [len(part.at) for part in envelope.samples] + [len(part.at) for part in envelope.configurations]
+    counts += [len(part.at) for part in envelope.trainings]
     counts += [max(map(len, (*part.features.values(), part.label)), default=0) for part in envelope.references]
     return sum(counts)
 

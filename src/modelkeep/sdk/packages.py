@@ -21,7 +21,7 @@ LARGEST_BYTES: Final = 4_000_000
 REFERENCE_BYTES: Final = 14_000_000
 """A reference is one request; of a larger one, every second row is sent."""
 CODINGS: Final = ("identity", "deflate", "zstd")
-_PARTS: Final = ("references", "facts", "events", "logs", "samples", "configurations", "predictions")
+_PARTS: Final = ("references", "facts", "events", "logs", "samples", "configurations", "trainings", "predictions")
 Struct = TypeVar("Struct", bound=msgspec.Struct)
 
 

@@ -36,7 +36,9 @@ from modelkeep.store.journal.feed import Feed
 from modelkeep.store.journal.journal import Journal
 from modelkeep.store.pairs import Pairs
 from modelkeep.store.releases import Releases
+from modelkeep.store.served import Serving
 from modelkeep.store.tokens import Tokens
+from modelkeep.store.trainings import Trainings
 
 log: Final = logging.getLogger(__name__)
 
@@ -137,8 +139,11 @@ class House:
         )
         self.releases = opened.enter_context(closing(Releases(self.entries)))
         self.configurations = opened.enter_context(closing(Configurations(self.entries)))
+        self.trainings = opened.enter_context(closing(Trainings(self.entries)))
+        self.serving = opened.enter_context(closing(Serving(self.entries)))
         self.pairs = Pairs(self.entries, self.wall)
-        readers = (self.rows, self.series, self.text, self.quality, self.releases, self.configurations)
+        engines = (self.rows, self.series, self.text, self.quality)
+        readers = (*engines, self.releases, self.configurations, self.trainings, self.serving)
         self.readers = [Pausable(reader) for reader in readers]
         self.feeds = {reader.name: Feed(self.journal, reader) for reader in self.readers}
 
@@ -229,6 +234,7 @@ class House:
         before_ns = self.wall.now_ns() - durations(self.settings)["prediction"]
         self.alerts.expire(before_ns)
         self.configurations.expire(before_ns)
+        self.serving.expire(before_ns)
 
     def _learn_time(self) -> None:
         """With the clock of events: the newest prediction that is known is now."""

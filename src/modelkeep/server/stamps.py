@@ -16,6 +16,8 @@ from modelkeep.wire.form import Decoded
 
 OLDEST_NS: Final = 631_152_000 * SECOND
 """1990-01-01: earlier times are a unit's error (seconds or ms taken for ns), not history."""
+_OF_THE_WALL: Final = frozenset({"prediction", "fact", "release", "configuration", "training"})
+"""Kinds that only the machine's time bounds."""
 AHEAD_NS: Final = 10 * MINUTE
 """How far a record may be ahead of the active clock."""
 
@@ -43,15 +45,15 @@ class Bounds:
         """Gives the latest allowed time.
 
         With the clock of events predictions move the clock, so only the wall bounds them; facts count from the day
-        after their own time whatever the clock says, so neither does the clock bound them; releases and configurations
-        are of the wall's time. What else comes in one body is judged against its newest prediction. Before the first
-        prediction there is only the wall.
+        after their own time whatever the clock says, so neither does the clock bound them; releases, configurations
+        and trainings are of the wall's time. What else comes in one body is judged against its newest prediction.
+        Before the first prediction there is only the wall.
 
         Args:
             kind: of the record.
             newest_ns: the newest prediction in the same body; 0 for none.
         """
-        if self.watermark_ns is None or kind in {"prediction", "fact", "release", "configuration"}:
+        if self.watermark_ns is None or kind in _OF_THE_WALL:
             return self.wall_ns + AHEAD_NS
         now = max(self.watermark_ns, newest_ns)
         return (now or self.wall_ns) + AHEAD_NS

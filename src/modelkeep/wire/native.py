@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from modelkeep.core import encoding
 from modelkeep.core.encoding import FORM, Envelope, Scalar
 from modelkeep.core.errors import BadInput
-from modelkeep.core.layouts import CONFIGURATION, FEATURE, LOG, RELEASE, SCORES
+from modelkeep.core.layouts import CONFIGURATION, FEATURE, LOG, RELEASE, SCORES, TRAINING
 from modelkeep.core.series import canonical, labels
 from modelkeep.core.shapes import Part
 from modelkeep.wire import limits, objects
@@ -25,6 +25,8 @@ from modelkeep.wire.form import Decoded, HttpForm, Sent
 
 FACT_KINDS: Final = frozenset({"label", "feedback", "engagement"})
 CONFIGURATION_STATES: Final = frozenset({"applied", "rejected", "rolled back", "unreachable", "recovered"})
+TRAINING_STATUSES: Final = frozenset({"running", "finished", "failed"})
+TRAINING_SOURCES: Final = frozenset({"train", "mlflow", "dvc", "git"})
 _HASH: Final = re.compile(r"[0-9a-f]{64}\Z")
 _WHOLE: Final = limits.Limits(depth=110, keys=100_000)
 _NEWER: Final = "Upgrade the server, or send with an older modelkeep."
@@ -65,6 +67,7 @@ def parts(data: bytes, *, sender: str = "") -> Decoded:
     found += [logs(item) for item in envelope.logs]
     found += [samples(item) for item in envelope.samples]
     found += [configurations(item, sender) for item in envelope.configurations]
+    found += [trainings(item, sender) for item in envelope.trainings]
     counts: Counter[str] = Counter()
     for part in found:
         counts[part.kind] += part.batch.num_rows
@@ -355,6 +358,34 @@ def configurations(item: encoding.Configurations, deployer: str = "") -> Part:
     columns = {name: column(found[name], kind, f"configurations: {name}") for name, kind in CONFIGURATION}
     columns["at"] = times(item.at, "configurations: at")
     return batch("configuration", columns)
+
+
+def trainings(item: encoding.Trainings, deployer: str = "") -> Part:
+    """Gives the batch of one process's trainings.
+
+    Raises:
+        BadInput: lengths or types are wrong, an unknown status or source, an end before the start, or texts that are
+            not JSON objects.
+    """
+    given = [name for name, _ in TRAINING if name not in {"id", "host", "process", "deployer"}]
+    rows = _rows({"ids": len(item.ids)} | {name: len(getattr(item, name)) for name in given}, "trainings")
+    limits.ids(item.ids, "trainings")
+    _choices(item.status, TRAINING_STATUSES, "trainings: status")
+    _choices(item.source, TRAINING_SOURCES, "trainings: source")
+    for values, what in ((item.model, "model"), ([value or "-" for value in item.version], "version")):
+        limits.names(values, f"trainings: {what}", most=rows)
+    for name in (item.host, item.process):
+        limits.name(name, "trainings: host and process", empty=True)
+    for row, (start, end) in enumerate(zip(item.at, item.end, strict=True)):
+        if end and end < start:
+            raise BadInput(f"trainings row {row}: it ends before it begins")
+    objects.texts(item.metrics, "trainings: metrics", limits=_WHOLE)
+    objects.texts(item.parameters, "trainings: parameters", limits=_WHOLE)
+    fixed = {"host": item.host, "process": item.process, "deployer": deployer}
+    found: dict[str, Sequence[object]] = {name: [value] * rows for name, value in fixed.items()}
+    found |= {"id": item.ids} | {name: getattr(item, name) for name in given}
+    columns = {name: column(found[name], kind, f"trainings: {name}") for name, kind in TRAINING}
+    return batch("training", columns)
 
 
 class Native:

@@ -1,0 +1,163 @@
+"""Who trained which model when, from what, and how it went, as the journal tells it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite import insert
+
+from modelkeep.core.shapes import Entry
+from modelkeep.store.entries import Entries
+from modelkeep.store.tables import reader
+from modelkeep.store.tables import training as table
+
+_TEXTS: Final = ("version", "status", "code", "data_version", "config_version", "metrics", "parameters", "by")
+_MORE: Final = ("source", "run", "error", "url", "host", "process", "deployer")
+_EMPTY: Final = dict.fromkeys((*_TEXTS, *_MORE), "") | {"metrics": "{}", "parameters": "{}"}
+_COLUMNS: Final = ("id", "model", "at_ns", "end_ns", "dirty", *_TEXTS, *_MORE)
+ENDED: Final = ("finished", "failed")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Training:
+    """One training; see `core.layouts.TRAINING`.
+
+    Args:
+        at_ns: its start.
+        end_ns: None while it runs.
+        metrics: a JSON object of numbers as text.
+        parameters: a JSON object as text.
+        by: who ran it.
+        deployer: the name of the token that told of it.
+    """
+
+    id: str
+    model: str
+    at_ns: int
+    end_ns: int | None = None
+    status: str = "finished"
+    version: str = ""
+    code: str = ""
+    dirty: bool = False
+    data_version: str = ""
+    config_version: str = ""
+    metrics: str = "{}"
+    parameters: str = "{}"
+    by: str = ""
+    source: str = "train"
+    run: str = ""
+    error: str = ""
+    url: str = ""
+    host: str = ""
+    process: str = ""
+    deployer: str = ""
+
+
+class Trainings:
+    """A reader of the journal that keeps trainings; rows and progress change in one transaction.
+
+    A training told again changes its row only where something was said; one that has ended never runs again.
+    """
+
+    name = "trainings"
+
+    def __init__(self, entries: Entries) -> None:
+        self._entries = entries
+        self._applied = self._sealed = self._stored()
+        self.revision = 0
+        """Grows with every training that was told."""
+
+    def sealed(self) -> int:
+        return self._sealed
+
+    def apply(self, entries: Sequence[Entry]) -> None:
+        """Takes entries; a training among them is durable on return."""
+        new = [entry for entry in entries if entry.seq > self._applied]
+        if not new:
+            return
+        rows = [row for entry in new for row in _rows(entry)]
+        if rows:
+            self._store(rows, new[-1].seq)
+            self.revision += 1
+        self._applied = new[-1].seq
+
+    def seal(self) -> int:
+        if self._sealed < self._applied:
+            self._store([], self._applied)
+        return self._sealed
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def list(
+        self,
+        model: str | None = None,
+        *,
+        status: str = "",
+        start_ns: int | None = None,
+        end_ns: int | None = None,
+        limit: int | None = None,
+    ) -> list[Training]:
+        """Gives trainings, the one that began last first.
+
+        Args:
+            model: only of this one.
+            status: only what stands so.
+            start_ns: those that began at this time or later.
+            end_ns: those that began before.
+            limit: at most so many.
+        """
+        query = sa.select(*(table.c[name] for name in _COLUMNS)).order_by(table.c.at_ns.desc(), table.c.id)
+        for column, value in ((table.c.model, model), (table.c.status, status or None)):
+            if value is not None:
+                query = query.where(column == value)
+        if start_ns is not None:
+            query = query.where(table.c.at_ns >= start_ns)
+        if end_ns is not None:
+            query = query.where(table.c.at_ns < end_ns)
+        with self._entries.connect() as connection:
+            rows = connection.execute(query.limit(limit) if limit is not None else query).mappings()
+            return [Training(**row) for row in rows]
+
+    def _stored(self) -> int:
+        with self._entries.connect() as connection:
+            found = connection.execute(sa.select(reader.c.seq).where(reader.c.name == self.name)).scalar()
+        return found or 0
+
+    def _store(self, rows: Sequence[dict[str, object]], seq: int) -> None:
+        with self._entries.begin() as connection:
+            for row in rows:
+                connection.execute(_upsert(row))
+            mark = insert(reader).values(name=self.name, seq=seq)
+            connection.execute(mark.on_conflict_do_update(index_elements=["name"], set_={"seq": mark.excluded.seq}))
+        self._sealed = seq
+
+
+def _rows(entry: Entry) -> list[dict[str, object]]:
+    found: list[dict[str, object]] = []
+    for part in entry.parts:
+        if part.kind == "training":
+            for told in part.batch.to_pylist():
+                row = {name: _EMPTY[name] if told.get(name) is None else told[name] for name in _EMPTY}
+                row |= {"id": told["id"], "model": told["model"], "dirty": bool(told.get("dirty"))}
+                found.append(row | {"at_ns": told["at"], "end_ns": told.get("end") or None, "seq": entry.seq})
+    return found
+
+
+def _upsert(row: dict[str, object]) -> sa.Insert:
+    new = insert(table).values(**row)
+    over = sa.and_(table.c.end_ns.is_not(None), new.excluded.end_ns.is_(None))
+    changed = {
+        name: sa.case((sa.or_(over, new.excluded[name] == empty), table.c[name]), else_=new.excluded[name])
+        for name, empty in _EMPTY.items()
+    }
+    fixed = {
+        "at_ns": sa.func.min(table.c.at_ns, new.excluded.at_ns),
+        "end_ns": sa.func.coalesce(new.excluded.end_ns, table.c.end_ns),
+        "dirty": sa.or_(table.c.dirty, new.excluded.dirty),
+        "seq": new.excluded.seq,
+    }
+    return new.on_conflict_do_update(index_elements=["id"], set_=changed | fixed)
