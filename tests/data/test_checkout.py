@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from pathlib import Path
 
 import pytest
 
 from modelkeep.core.errors import BadInput, Busy, Conflict, Corrupt, Error, Missing
 from modelkeep.data.repository import Repository
+from modelkeep.data.snapshots import hashing
 from modelkeep.data.verbs.add import add
 from modelkeep.data.verbs.checkout import checkout
 from modelkeep.data.verbs.remove import remove
@@ -433,3 +435,40 @@ def test_dvc_and_we_check_out_each_others_versions(tmp_path: Path, monkeypatch: 
     assert held(repo.root / "data") == {"x": b"2", "y": b"y"}
     assert status(again(repo)).clean
     assert objects(repo)
+
+
+@pytest.mark.parametrize("kind", ["copy", "hardlink", "symlink"])
+@pytest.mark.parametrize("path", ["data", "model.bin"])
+def test_what_was_placed_is_not_read_again(
+    repo: Repository, monkeypatch: pytest.MonkeyPatch, kind: str, path: str
+) -> None:
+    grow(repo.root, {"model.bin": b"m" * (2 << 20), "data/a": b"a", "data/sub/b": b"b" * (2 << 20)})
+    add(repo, [path])
+    shutil.rmtree(repo.root / path) if path == "data" else (repo.root / path).unlink()
+    (repo.root / ".dvc/config").write_text(f"[cache]\n    type = {kind}\n")
+    assert checkout(again(repo)).changed
+
+    def read(*_: object, **__: object) -> None:
+        raise AssertionError("a file was read again")
+
+    monkeypatch.setattr(hashing, "hash_files", read)
+    monkeypatch.setattr(hashing, "hash_one", read)
+    assert status(again(repo)).clean
+    assert not checkout(again(repo)).changed
+
+
+def test_what_changes_right_after_it_was_placed_is_read(repo: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
+    grow(repo.root, {"data/a": b"one", "data/b": b"two"})
+    add(repo, ["data"])
+    shutil.rmtree(repo.root / "data")
+    real = placing.remember
+
+    def disturbed(*given: object, **more: object) -> None:
+        time.sleep(0.02)  # longer than the file system's tick
+        with (repo.root / "data/a").open("r+b") as file:
+            file.write(b"1ne")
+        real(*given, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(placing, "remember", disturbed)
+    checkout(again(repo))
+    assert not status(again(repo)).clean

@@ -16,9 +16,10 @@ from blake3 import blake3
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modelkeep.core.errors import BadInput, Busy, Conflict, Denied, Error, Missing
-from modelkeep.data.snapshots import hashing, workers
+from modelkeep.core.errors import BadInput, Conflict, Denied, Missing
+from modelkeep.data.snapshots import hashing
 from modelkeep.data.snapshots.hashing import dos2unix_md5, file_md5, many
+from modelkeep.store import forked
 from tests.peers import program
 
 MIB = 1 << 20
@@ -110,9 +111,9 @@ def forking(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
         started.append(pid)
         return pid
 
-    monkeypatch.setattr(workers, "may_fork", lambda: True)
-    monkeypatch.setattr(workers, "cores", lambda: 3)
-    monkeypatch.setattr(workers.os, "fork", fork)
+    monkeypatch.setattr(forked, "may_fork", lambda: True)
+    monkeypatch.setattr(forked, "cores", lambda: 3)
+    monkeypatch.setattr(forked.os, "fork", fork)
     monkeypatch.setattr(hashing, "_FORK_COST", 0)
     monkeypatch.setattr(hashing, "_BATCH_BYTES", 20_000)
     yield started
@@ -150,52 +151,6 @@ def test_an_error_in_a_worker_is_told(tmp_path: Path, forking: list[int]) -> Non
     with pytest.raises(Missing, match="f7"):
         many(tmp_path, list(files), stamps)
     assert len(forking) == 3
-
-
-def test_a_worker_that_dies_is_told(forking: list[int]) -> None:
-    def die(number: int) -> bytes:
-        if number == 2:
-            os.kill(os.getpid(), 9)
-        return b"done"
-
-    with pytest.raises(Busy, match="signal 9") as caught:
-        list(workers.forked(5, die, 2))
-    assert caught.value.hint
-
-
-def test_a_fault_in_a_worker_is_told(forking: list[int]) -> None:
-    def fail(number: int) -> bytes:
-        raise ZeroDivisionError(f"in {number}")
-
-    with pytest.raises(Error, match="ZeroDivisionError: in 0"):
-        list(workers.forked(1, fail, 2))
-
-
-def test_every_error_keeps_its_kind(forking: list[int]) -> None:
-    for kind in workers.KINDS:
-
-        def fail(number: int, kind: type[Error] = kind) -> bytes:
-            raise kind("what é", hint="next")
-
-        with pytest.raises(kind, match="what é") as caught:
-            list(workers.forked(1, fail, 1))
-        assert type(caught.value) is kind
-        assert caught.value.hint == "next"
-
-
-def test_no_worker_outlives_an_iteration_that_is_left(forking: list[int]) -> None:
-    answers = workers.forked(1000, lambda number: bytes(100_000), 2)
-    next(answers)
-    answers.close()  # type: ignore[attr-defined]
-    assert len(forking) == 2
-
-
-def test_work_is_done_here_when_nothing_can_be_forked(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse() -> int:
-        raise BlockingIOError(11, "Resource temporarily unavailable")
-
-    monkeypatch.setattr(workers.os, "fork", refuse)
-    assert sorted(workers.forked(3, lambda number: bytes([number]), 2)) == [(0, b"\0"), (1, b"\1"), (2, b"\2")]
 
 
 @pytest.mark.parametrize("size", [10, 4 * MIB])
@@ -280,19 +235,20 @@ def test_a_process_with_threads_is_not_forked() -> None:
     script = """
 import os, sys, threading, warnings
 warnings.simplefilter("error")
-from modelkeep.data.snapshots import hashing, workers
+from modelkeep.data.snapshots import hashing
+from modelkeep.store import forked
 from pathlib import Path
 hashing._FORK_COST = 0
-workers.cores = lambda: 2
+forked.cores = lambda: 2
 pids = []
 real = os.fork
 os.fork = lambda: pids.append(1) or real()
 alone = hashing.many(Path(sys.argv[1]), ["a", "b"])
-assert workers.may_fork() and pids, pids
+assert forked.may_fork() and pids, pids
 gate = threading.Event()
 thread = threading.Thread(target=gate.wait); thread.start()
 pids.clear()
-assert not workers.may_fork()
+assert not forked.may_fork()
 assert hashing.many(Path(sys.argv[1]), ["a", "b"]) == alone and not pids
 gate.set(); thread.join()
 """

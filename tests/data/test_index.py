@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 
 from modelkeep.data.formats.ignore import Ignore
 from modelkeep.data.snapshots import glance as glancing
-from modelkeep.data.snapshots import index, workers
+from modelkeep.data.snapshots import index
 from modelkeep.data.snapshots.glance import glance
 from modelkeep.data.snapshots.index import Clock, Found, Key, doubtful, place_of, read, ripe, write, young
 from modelkeep.data.snapshots.scan import Link, Listing, flat, stamp_of, walk
+from modelkeep.store import forked
 
 KEY = Key("data", "md5", ("*.tmp",))
 NOTHING = Ignore(Path("/nowhere"))
@@ -214,8 +215,8 @@ def test_the_clock_is_that_of_the_file_system(tmp_path: Path) -> None:
 def test_glance_tells_what_differs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forks: bool) -> None:
     monkeypatch.setattr(glancing, "_PIECE", 7)
     monkeypatch.setattr(glancing, "_FORKS", 0)
-    monkeypatch.setattr(workers, "cores", lambda: 3)
-    monkeypatch.setattr(workers, "may_fork", lambda: forks)
+    monkeypatch.setattr(forked, "cores", lambda: 3)
+    monkeypatch.setattr(forked, "may_fork", lambda: forks)
     for number in range(40):
         folder = tmp_path / ("many" if number < 25 else f"few{number % 4}")
         folder.mkdir(exist_ok=True)

@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from modelkeep.core.errors import BadInput, Conflict
-from modelkeep.store.blobs import forked, links, placing, publish
+from modelkeep.store import forked
+from modelkeep.store.blobs import links, placing, publish
 from modelkeep.store.blobs.hashed import LARGE, dos2unix_md5
 from modelkeep.store.blobs.objects import Blobs, Placing
 
@@ -257,7 +258,7 @@ def test_somebody_makes_the_folder_meanwhile(tmp_path: Path, blobs: Blobs, monke
 def test_many_files_by_several_processes(
     tmp_path: Path, blobs: Blobs, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(forked, "_cores", lambda: 3)
+    monkeypatch.setattr(forked, "cores", lambda: 3)
     monkeypatch.setattr(forked, "MANY", 300)
     monkeypatch.setattr(forked, "_CHUNK", 100)
     (tmp_path / "s").mkdir()

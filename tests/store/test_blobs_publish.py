@@ -102,9 +102,9 @@ def test_a_beginning_is_found_again_by_the_next_run(tmp_path: Path) -> None:
 PREPARE = """
 import os, sys
 from pathlib import Path
-from modelkeep.store.blobs import forked
+from modelkeep.store import forked
 from modelkeep.store.blobs.objects import Blobs, Placing
-forked._cores, forked.MANY, forked._CHUNK = (lambda: 2), 100, 40
+forked.cores, forked.MANY, forked._CHUNK = (lambda: 2), 100, 40
 work, who, folder = sys.argv[1], sys.argv[2], Path(sys.argv[3])
 blobs = Blobs(folder / "cache", link_types=("hardlink", "copy"))
 files = sorted((folder / "files").iterdir())

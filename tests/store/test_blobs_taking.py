@@ -16,7 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from modelkeep.core.errors import Conflict, Missing
-from modelkeep.store.blobs import forked, publish, taking
+from modelkeep.store import forked
+from modelkeep.store.blobs import publish, taking
 from modelkeep.store.blobs.hashed import LARGE, dos2unix_md5, file_digest
 from modelkeep.store.blobs.objects import Blobs, Digest, Stamp, Taking
 
@@ -105,7 +106,7 @@ def test_whatever_is_taken_is_there(
 @pytest.mark.parametrize("keep", ["copy", "link"])
 @pytest.mark.usefixtures("_quick")
 def test_many_small_files_by_several_processes(tmp_path: Path, keep: Keep, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(forked, "_cores", lambda: 3)
+    monkeypatch.setattr(forked, "cores", lambda: 3)
     monkeypatch.setattr(forked, "MANY", 300)
     monkeypatch.setattr(forked, "_CHUNK", 100)
     datas = [b"%d" % (number % 550) for number in range(600)]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from modelkeep.core.errors import Corrupt, Missing
 from modelkeep.data.progress import Progress
+from modelkeep.data.snapshots.scan import stamp_of
 from modelkeep.store.blobs.digest import SILENT, Step
 from modelkeep.store.blobs.objects import Bad, Blobs, Placed, Placing
 
@@ -72,7 +73,7 @@ class PiecedBlobs(Blobs):
             return placed
         from modelkeep.data.chunks.assembling import assemble
 
-        size, files = placed.size, placed.files
+        size, files, stamps = placed.size, placed.files, dict(placed.stamps)
         bad, missing = list(placed.bad), list(placed.missing)
         for one in wanted:
             if one.oid not in pieces:
@@ -81,12 +82,13 @@ class PiecedBlobs(Blobs):
                 path = Path(one.path)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 size += assemble(self._pieces(), one.oid, path, step, executable=one.executable)
+                stamps[os.fspath(one.path)] = stamp_of(path.stat())
                 files += 1
             except Corrupt as error:
                 bad.append(Bad(one.oid, error.message))
             except Missing:
                 missing.append(one.oid)
-        return Placed(files=files, size=size, bad=tuple(bad), missing=tuple(missing), kind=placed.kind)
+        return Placed(files, size, tuple(bad), tuple(missing), placed.kind, stamps)
 
     def scrub(self, oids: Iterable[str] | None = None, step: Step = SILENT, *, legacy: bool = False) -> list[Bad]:
         """Reads whole objects; what is in pieces is verified as such."""

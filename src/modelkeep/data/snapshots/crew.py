@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from queue import SimpleQueue
 from typing import Final, NamedTuple
 
-from modelkeep.data.snapshots.workers import cores
 from modelkeep.store.blobs.digest import Digest, Step
+from modelkeep.store.forked import cores
 
 
 class Stopped(Exception):

@@ -65,7 +65,7 @@ def glance(top: str, listing: Listing) -> Changes:
 def _answers(looked: _Look, entries: int) -> Iterator[tuple[int, bytes]]:
     count = len(looked.pieces)
     if entries >= _FORKS and count > 1:
-        from modelkeep.data.snapshots.workers import MOST, cores, forked, may_fork
+        from modelkeep.store.forked import MOST, cores, forked, may_fork
 
         processes = cores()
         if processes > 1 and count <= MOST and may_fork():

@@ -145,7 +145,7 @@ def hash_files(
 
 def _hash_small(files: _Small, numbers: Sequence[int], found: Hashes, step: Step) -> None:
     """Hashes small files, in batches of like cost, by several processes when that pays."""
-    from modelkeep.data.snapshots.workers import MOST, cores, forked, may_fork
+    from modelkeep.store.forked import MOST, cores, forked, may_fork
 
     costs = list(accumulate(found.sizes[number] + _FILE_COST for number in numbers))
     bounds = _batches(costs, max(_BATCH_BYTES, costs[-1] // MOST * 2))

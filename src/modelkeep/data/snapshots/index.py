@@ -253,7 +253,7 @@ def ripe(
     waiting = set(entries) & set(doubtful(listing, clock))
     if not waiting or not clock.certain:
         return clock, []
-    newest = max(max(listing.stamp(entry)[2:]) for entry in waiting)
+    newest = max(max(*listing.stamp(entry)[2:], *listing.own_stamp(entry)[2:]) for entry in waiting)
     for _ in range(4):  # its clock may tick later than ours
         if clock.now <= newest + _TICK_NS:
             time.sleep(max(1_000_000, min(newest + _TICK_NS - clock.now, _TICK_NS)) / 1e9)

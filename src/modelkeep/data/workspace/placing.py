@@ -76,7 +76,8 @@ def apply(repo: Repository, made: Plan, progress: Progress) -> Done:
             worker.parts()
     if not made.partial:
         entries = sorted(made.target.items()) if made.is_dir else None
-        remember(repo, made.one.path, made.one.out.oid, entries, hash=made.one.out.hash, seen=_untouched(made))
+        seen = _untouched(made) | worker.stamps
+        remember(repo, made.one.path, made.one.out.oid, entries, hash=made.one.out.hash, seen=seen)
     note(repo, [Note(repo.relpath(made.one.path), made.one.out.oid, side.path_of(made.one.metafile).exists())])
     return _counted(made)
 
@@ -115,6 +116,8 @@ class _Worker:
         self._repo, self._made, self._step = repo, made, step
         self._top = made.one.path
         self._aside = repo.private / "aside" / f"{os.getpid()}-{os.urandom(4).hex()}"
+        self.stamps: Final[dict[str, Stamp]] = {}
+        """Of the files that were placed, as they were right after that; the last number says nothing."""
 
     def whole(self) -> None:
         """Makes all of it aside, then shows it by one rename."""
@@ -163,15 +166,17 @@ class _Worker:
         made, out = self._made, self._made.one.out
         executable = made.executable
         place = os.fspath(top)
+        names = [f"{place}/{path}" if path else place for path in paths]
         items = [
-            Placing(made.target[path], f"{place}/{path}" if path else place, path in executable, out.legacy)
-            for path in paths
+            Placing(made.target[path], name, path in executable, out.legacy)
+            for path, name in zip(paths, names, strict=True)
         ]
         if not items:
             return
         placed = self._repo.blobs.place(items, step=self._step)
         if placed.bad or placed.missing:
             raise Unfit({one.oid for one in placed.bad}, set(placed.missing))
+        self.stamps.update((path, placed.stamps[name]) for path, name in zip(paths, names, strict=True))
 
     def _mode(self, path: str, runs: bool) -> None:
         """Changes whether a file may be run; one that shares its mode with the cache becomes a file of its own."""

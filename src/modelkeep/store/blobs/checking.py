@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, TypeVar
 
 from modelkeep.store.blobs.digest import SILENT, Step
-from modelkeep.store.blobs.forked import parted
 from modelkeep.store.blobs.hashed import (
     LARGE,
     READ,
@@ -19,6 +18,7 @@ from modelkeep.store.blobs.hashed import (
     md5_of,
 )
 from modelkeep.store.blobs.known import Stamp, stamp_of
+from modelkeep.store.forked import parted
 
 T = TypeVar("T")
 R = TypeVar("R")

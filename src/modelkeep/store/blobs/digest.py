@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final, NamedTuple, Protocol
 
 Stamp = tuple[int, int, int, int]
@@ -69,6 +71,8 @@ class Placed(NamedTuple):
         bad: objects that were not sound; they are in quarantine and were not placed.
         missing: objects that are not in the cache.
         kind: how files were made; executables and empty files are copies all the same.
+        stamps: by the path asked for, what each file looked like right after its bytes were written; the time of the
+            last change of its metadata is 0, since a rename moves it.
     """
 
     files: int
@@ -76,6 +80,7 @@ class Placed(NamedTuple):
     bad: tuple[Bad, ...] = ()
     missing: tuple[str, ...] = ()
     kind: str = "copy"
+    stamps: Mapping[str, Stamp] = MappingProxyType({})
 
 
 class Step(Protocol):

@@ -13,20 +13,23 @@ import stat
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from modelkeep.core.errors import BadInput, Conflict
 from modelkeep.store.blobs.checking import judged, read_small, threaded, unreadable, wrong
 from modelkeep.store.blobs.digest import Bad, Placed, Placing, Step
-from modelkeep.store.blobs.forked import parted
 from modelkeep.store.blobs.hashed import CREATE, LARGE, READ, copy_hashed, dos2unix_md5, file_digest, write_all
 from modelkeep.store.blobs.known import Sound, Stamp, stamp_of
 from modelkeep.store.blobs.links import UNABLE, Kind, copy, kinds, make, works
 from modelkeep.store.blobs.publish import OBJECT_MODE
 from modelkeep.store.blobs.refusal import told
+from modelkeep.store.forked import parted
 
 if TYPE_CHECKING:
     from modelkeep.store.blobs.objects import Blobs
+
+
+_NOWHERE: Final = Stamp(0, 0, 0)
 
 
 class _Job(NamedTuple):
@@ -50,6 +53,7 @@ class Row(NamedTuple):
         problem: of a bad one.
         stamp: of one that was verified just now.
         blake3: of a large one that was.
+        made: the stamp of the file that it became, or leads to.
     """
 
     number: int
@@ -58,6 +62,7 @@ class Row(NamedTuple):
     problem: str = ""
     stamp: Stamp | None = None
     blake3: bytes = b""
+    made: Stamp = _NOWHERE
 
 
 def place(blobs: Blobs, items: Iterable[Placing], step: Step, link_types: Sequence[str], aside: Path | None) -> Placed:
@@ -118,7 +123,12 @@ def _told_of(blobs: Blobs, items: Sequence[Placing], rows: Sequence[Row], kind: 
         bad=tuple(bad.values()),
         missing=tuple(sorted({items[row.number].oid for row in rows if row.fate == "missing"})),
         kind=kind,
+        stamps={os.fspath(items[row.number].path): _as_hashed(row.made) for row in placed},
     )
+
+
+def _as_hashed(made: Stamp) -> tuple[int, int, int, int]:
+    return made.inode, made.size, made.mtime_ns, 0
 
 
 def _first(blobs: Blobs, items: Iterable[Placing]) -> str:
@@ -279,15 +289,12 @@ class _Work:
             os.close(fd)
         if not sound and (problem := judged(job.oid, data, legacy=job.legacy)):
             return Row(job.number, "bad", problem=problem)
-        if not (linked and self._link(job, found)):
+        made = self._linked(job, found) if linked else None
+        if made is None:
             if linked and sound:
                 data = Path(job.source).read_bytes()
-            out = os.open(job.aside, CREATE, job.mode)
-            try:
-                write_all(out, data)
-            finally:
-                os.close(out)
-        return self._done(job, found.st_size, None if sound else stamp_of(found), b"")
+            made = _written(job, data)
+        return self._done(job, made, None if sound else stamp_of(found), b"")
 
     def large(self, job: _Job, step: Step, *, alone: bool) -> Row:
         try:
@@ -299,12 +306,12 @@ class _Work:
             return self._large_link(job, found, step, sound=sound, alone=alone)
         if sound:
             copy(job.source, job.aside, mode=job.mode, step=step)
-            return self._done(job, found.st_size, None, b"")
+            return self._done(job, stamp_of(os.stat(job.aside)), None, b"")
         digest = copy_hashed(job.source, job.aside, step, mode=job.mode, alone=alone)
         if digest.md5 != job.oid[:32] and not (job.legacy and dos2unix_md5(job.aside) == job.oid[:32]):
             os.unlink(job.aside)
             return Row(job.number, "bad", problem=wrong(digest.md5, digest.size))
-        return self._done(job, found.st_size, stamp_of(found), digest.blake3)
+        return self._done(job, stamp_of(os.stat(job.aside)), stamp_of(found), digest.blake3)
 
     def _large_link(self, job: _Job, found: os.stat_result, step: Step, *, sound: bool, alone: bool) -> Row:
         blake3 = b""
@@ -315,9 +322,11 @@ class _Work:
             if digest.md5 != job.oid[:32] and not (job.legacy and dos2unix_md5(job.source) == job.oid[:32]):
                 return Row(job.number, "bad", problem=wrong(digest.md5, digest.size))
             blake3 = digest.blake3
-        if not self._link(job, found):
+        made = self._linked(job, found)
+        if made is None:
             copy(job.source, job.aside, mode=job.mode)
-        return self._done(job, found.st_size, None if sound else stamp_of(found), blake3)
+            made = stamp_of(os.stat(job.aside))
+        return self._done(job, made, None if sound else stamp_of(found), blake3)
 
     def _links(self, job: _Job, found: os.stat_result) -> bool:
         """Whether the file is to be a link.
@@ -329,7 +338,8 @@ class _Work:
             return job.mode == 0o666 and found.st_size > 0
         return self._kind == "reflink" and found.st_size > 0
 
-    def _link(self, job: _Job, found: os.stat_result) -> bool:
+    def _linked(self, job: _Job, found: os.stat_result) -> Stamp | None:
+        """Makes a link and gives the stamp that is seen through it; None where this kind does not work."""
         if self._kind == "hardlink" and stat.S_IMODE(found.st_mode) != OBJECT_MODE:
             with suppress(PermissionError):
                 os.chmod(job.source, OBJECT_MODE)
@@ -338,10 +348,19 @@ class _Work:
         except OSError as error:
             if error.errno not in UNABLE:
                 raise
-            return False
-        return True
+            return None
+        return stamp_of(os.stat(job.aside)) if self._kind == "reflink" else stamp_of(found)
 
-    def _done(self, job: _Job, size: int, stamp: Stamp | None, blake3: bytes) -> Row:
+    def _done(self, job: _Job, made: Stamp, stamp: Stamp | None, blake3: bytes) -> Row:
         if job.target:
             os.replace(job.aside, job.target)
-        return Row(job.number, "placed", size, "", stamp, blake3)
+        return Row(job.number, "placed", made.size, "", stamp, blake3, made)
+
+
+def _written(job: _Job, data: bytes) -> Stamp:
+    out = os.open(job.aside, CREATE, job.mode)
+    try:
+        write_all(out, data)
+        return stamp_of(os.fstat(out))
+    finally:
+        os.close(out)

@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Self
 from modelkeep.core.errors import Conflict
 from modelkeep.store.blobs.checking import read_small, threaded
 from modelkeep.store.blobs.digest import SILENT, Digest, Placing, Stamp, Step, Taking
-from modelkeep.store.blobs.forked import parted
 from modelkeep.store.blobs.hashed import (
     LARGE,
     READ,
@@ -40,6 +39,7 @@ from modelkeep.store.blobs.known import Stamp as ObjectStamp
 from modelkeep.store.blobs.links import UNABLE, has_writer, reflink
 from modelkeep.store.blobs.publish import OBJECT_MODE, write_object
 from modelkeep.store.blobs.refusal import told
+from modelkeep.store.forked import parted
 
 if TYPE_CHECKING:
     from modelkeep.store.blobs.objects import Blobs

@@ -12,8 +12,8 @@ from typing import Final, NamedTuple
 
 from modelkeep.core.errors import Error, Missing, Unreachable
 from modelkeep.store.blobs.digest import Step
-from modelkeep.store.blobs.forked import MANY, parted
 from modelkeep.store.blobs.links import copy, reflink
+from modelkeep.store.forked import MANY, parted
 from modelkeep.store.remote import Download, Moved, Outcome, Remote, Stat, Upload
 from modelkeep.store.transfers import Partial, checked, disk_error
 

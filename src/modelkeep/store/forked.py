@@ -2,21 +2,29 @@
 
 A forked worker starts in a millisecond and knows all that its parent knows. It is safe only while the parent has a
 single thread, since locks that other threads hold would stay held for ever in the child.
+
+Threads do not help with many small files: each costs a dozen short system calls, and the interpreter's lock is what
+they would wait for. Measured on two cores, 20,000 files of 4 KB: read, hashed and written in 0.89 s by one process,
+0.49 s by two.
 """
 
 from __future__ import annotations
 
 import gc
+import marshal
 import os
 import select
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from struct import Struct
-from typing import Final, NoReturn
+from typing import Final, NoReturn, TypeVar
 
 from modelkeep.core.errors import KINDS, Busy, Error
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 _HEAD: Final = Struct("=cIQ")
 """What a worker sends: result, error or end; number of the piece; how many bytes follow."""
@@ -25,6 +33,10 @@ _INTERRUPTIONS: Final = (signal.SIGINT, signal.SIGTERM)
 _PIPE: Final = 65536
 MOST: Final = _PIPE // _TOKEN.size
 """So many pieces at most: their numbers wait in a pipe."""
+MANY: Final = 2000
+"""Fewer items than this are not worth a process."""
+_CHUNK: Final = 500
+_PROCESSES: Final = 4
 
 
 def cores() -> int:
@@ -45,6 +57,34 @@ def may_fork() -> bool:
         return threading is None or threading.active_count() == 1
 
 
+def parted(work: Callable[[Sequence[T]], R], items: Sequence[T], kind: type[R]) -> Iterator[R]:
+    """Gives what the work makes of pieces of the items, in any order; in several processes when that is safe and pays.
+
+    Args:
+        work: called with pieces of the items, perhaps in copies of this process: it may write files, but what it does
+            to memory is seen by nobody.
+        items: all of them.
+        kind: the type of the work's results, something that msgpack can carry.
+
+    Raises:
+        Error, OSError: what the work raised, wherever it ran; all processes are gone by then.
+        Busy: a worker died.
+
+    >>> sorted(parted(len, range(2250), int))
+    [250, 500, 500, 500, 500]
+    """
+    size = max(_CHUNK, -(-len(items) // MOST))
+    chunks = [items[start : start + size] for start in range(0, len(items), size)]
+    processes = min(_PROCESSES, cores(), len(chunks)) if len(items) >= MANY and may_fork() else 1
+    if processes < 2:
+        yield from map(work, chunks)
+        return
+    from msgspec import msgpack
+
+    for _, found in forked(len(chunks), lambda number: msgpack.encode(work(chunks[number])), processes):
+        yield msgpack.decode(found, type=kind)
+
+
 def forked(pieces: int, work: Callable[[int], bytes], processes: int) -> Iterator[tuple[int, bytes]]:
     """Gives (number, what `work` makes of it) for every piece, in the order of arrival, from forked workers.
 
@@ -56,7 +96,7 @@ def forked(pieces: int, work: Callable[[int], bytes], processes: int) -> Iterato
         processes: how many workers.
 
     Raises:
-        Error: what `work` raised.
+        Error, OSError: what `work` raised; anything else it raised is an `Error` that says so.
         Busy: a worker died.
     """
     tokens, refill = os.pipe()
@@ -111,17 +151,17 @@ def _labour(tokens: int, into: int, others: list[int], work: Callable[[int], byt
             os.close(fd)
         while token := os.read(tokens, _TOKEN.size):
             (piece,) = _TOKEN.unpack(token)
-            _send(into, b"r", piece, work(piece))
-        _send(into, b"e", 0, b"")
-    except Error as error:
-        _send(into, str(_kind(error)).encode(), 0, f"{error.message}\0{error.hint}".encode("utf-8", "surrogateescape"))
-    except BaseException as error:  # noqa: BLE001
-        _send(into, b"?", 0, f"{type(error).__name__}: {error}".encode("utf-8", "surrogateescape"))
+            _send(into, b"r", work(piece), piece)
+        _send(into, b"e")
+    except BrokenPipeError:  # the parent is gone
+        os._exit(0)
+    except BaseException as error:  # noqa: BLE001 whatever it is, the parent must hear of it and this copy must end
+        _send(into, *_fault(error))
     finally:
         os._exit(0)
 
 
-def _send(into: int, kind: bytes, piece: int, data: bytes) -> None:
+def _send(into: int, kind: bytes, data: bytes = b"", piece: int = 0) -> None:
     view = memoryview(_HEAD.pack(kind, piece, len(data)) + data)
     while view:
         view = view[os.write(into, view) :]
@@ -163,15 +203,29 @@ def _split(data: bytes) -> tuple[list[tuple[bytes, int, bytes]], bytes]:
     return found, data[at:]
 
 
-def _error(kind: bytes, body: bytes) -> Error:
-    message, _, hint = body.decode("utf-8", "surrogateescape").partition("\0")
+def _fault(error: BaseException) -> tuple[bytes, bytes]:
+    """Kind and body of the message that tells of an error."""
+    if isinstance(error, Error):
+        number = next(number for number, kind in enumerate(KINDS) if isinstance(error, kind))
+        return str(number).encode(), marshal.dumps((error.message, error.hint))
+    if isinstance(error, OSError):
+        return b"o", marshal.dumps((error.errno or 0, error.strerror or str(error), *_names(error)))
+    return b"?", marshal.dumps(f"{type(error).__name__}: {error}")
+
+
+def _names(error: OSError) -> list[str | bytes | None]:
+    return [name if isinstance(name, (str, bytes)) else None for name in (error.filename, error.filename2)]
+
+
+def _error(kind: bytes, body: bytes) -> Error | OSError:
+    told = marshal.loads(body)  # noqa: S302 - a child of ours wrote it
     if kind.isdigit():
+        message, hint = told
         return KINDS[int(kind)](message, hint=hint)
-    return Error(f"a worker process failed: {message}")
-
-
-def _kind(error: Error) -> int:
-    return next(number for number, kind in enumerate(KINDS) if isinstance(error, kind))
+    if kind == b"o":
+        number, text, first, second = told
+        return OSError(number, text, first, None, second)
+    return Error(f"a worker process failed: {told}")
 
 
 def _death(pid: int, out: int) -> Busy:
