@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from modelkeep.data.formats import plain
@@ -33,6 +33,7 @@ lines = st.sampled_from(
 
 @given(st.lists(lines, max_size=8).map("\n".join))
 @settings(max_examples=300)
+@example("a: b\n\n  m")
 def test_the_plain_reader_agrees_with_ruamel(text: str) -> None:
     from ruamel.yaml import YAML
 

@@ -44,7 +44,7 @@ def read(text: str) -> dict[str, Json] | None:
         for line in text.split("\n"):
             if line and not line.lstrip(" ").startswith("#"):
                 lines.take(line)
-            elif line:
+            else:  # a blank line within a value is a line break of the value
                 lines.open_end = False
     except _Unsure:
         return None
