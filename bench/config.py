@@ -132,8 +132,10 @@ def plain(tree):
 """,
 }
 IMPORTS = {
-    "modelkeep": "import modelkeep; import modelkeep.configuration.config, modelkeep.configuration.validate",
-    "modelkeep, no schema": "import modelkeep; import modelkeep.configuration.config",
+    "modelkeep": "import modelkeep; modelkeep.config; from modelkeep.configuration import config, omega, validate; "
+    "from modelkeep.configuration.sources import dotlist, environment, yaml",
+    "modelkeep, no schema": "import modelkeep; modelkeep.config; from modelkeep.configuration import config, omega; "
+    "from modelkeep.configuration.sources import dotlist, environment, yaml",
     "omegaconf": "import omegaconf",
     "hydra": "import hydra; from hydra import compose",
     "dynaconf": "import dynaconf; dynaconf.Dynaconf",

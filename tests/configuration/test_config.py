@@ -359,6 +359,14 @@ def test_importing_loads_nothing_heavy() -> None:
     heavy = "[name for name in ('watchfiles', 'boto3', 'cryptography', 'sqlalchemy', 'keyring') if name in sys.modules]"
     made = f"import modelkeep as mk; c = mk.config({{'a': 1}}); print(c.a, threading.active_count(), {heavy})"
     assert _printed(f"import sys, threading; {made}") == "1 1 []"
+    unneeded = "('omegaconf', 'pydantic', 'yaml', 'msgspec', 'importlib.metadata')"
+    for given, loaded in (
+        ("{'a': {'b': 1}}, {'a': {'b': 2}}", []),
+        ("{'a': {'b': 1}}, cli=['a.b=2', 'c=x']", ["yaml"]),
+        ("{'a': 2, 'b': '${a}'}", ["omegaconf", "yaml"]),
+    ):
+        code = f"import sys; import modelkeep as mk; mk.config({given})"
+        assert _printed(f"{code}; print([name for name in {unneeded} if name in sys.modules])") == str(loaded)
     assert mk.config is config
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import hypothesis.strategies as st
 import pytest
+from hypothesis import given, settings
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel
 
 from modelkeep.configuration.make import config
@@ -77,6 +81,29 @@ def test_fields_that_want_text_get_what_was_written(monkeypatch: pytest.MonkeyPa
 )
 def test_arguments_are_what_omegaconf_reads(items: list[str]) -> None:
     assert Dotlist(items).read().tree == OmegaConf.to_container(OmegaConf.from_dotlist(items))
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["a", "b", "a.b", "a.c", "b.a.c", "c_1", "a.b.d", r"a\.b"]),
+            st.sampled_from(["1", "x", "", "null", "{x: 1}", "[1]", "{b: {d: 2}}", "${a}", "???", "1e3", "'7'"]),
+        ),
+        max_size=5,
+    )
+)
+def test_any_arguments_are_what_omegaconf_reads(pairs: list[tuple[str, str]]) -> None:
+    items = [f"{key}={text}" for key, text in pairs]
+    try:
+        expected = OmegaConf.to_container(OmegaConf.from_dotlist(items))
+    except (OmegaConfBaseException, TypeError, ValueError, AssertionError):
+        with pytest.raises(BadInput):
+            Dotlist(items).read()
+    else:
+        found = Dotlist(items).read().tree
+        assert found == expected
+        assert json.dumps(found) == json.dumps(expected)  # in the same order, too
 
 
 def test_arguments_of_the_program_itself_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:

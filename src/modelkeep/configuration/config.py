@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar, cast
 from modelkeep.configuration.bare import bare
 from modelkeep.configuration.change import Change, Ledger, State
 from modelkeep.configuration.history import Memory
-from modelkeep.configuration.lastgood import LastGood, age
 from modelkeep.configuration.layers import Lists
 from modelkeep.configuration.merge import merge
 from modelkeep.configuration.snapshot import Difference, Explanation, Snapshot, Veil, View, seen
@@ -25,6 +24,7 @@ from modelkeep.core.errors import BadInput, Error, Missing, Unreachable
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from modelkeep.configuration.lastgood import LastGood
     from modelkeep.configuration.live import Watch
     from modelkeep.configuration.validate import Schema
 
@@ -321,6 +321,8 @@ class Config(Generic[T]):
             kept = self._last_good.load(source.name) if self._last_good is not None and source.live else None
             if kept is None:
                 raise
+            from modelkeep.configuration.lastgood import age  # it loads much, and most have no such copies
+
             self._absent.append((source.name, f"{error.message}; a copy of {age(kept)} ago holds"))
             return kept
 

@@ -5,7 +5,6 @@ Source: Pydantic 2, https://docs.pydantic.dev
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import difflib
 import itertools
@@ -27,8 +26,6 @@ from typing import Final, Generic, TypeVar, cast
 from uuid import UUID
 
 import pydantic
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from pydantic import AliasChoices, AliasPath, BaseModel, Secret, SecretBytes, SecretStr, TypeAdapter
 
 from modelkeep.configuration.secrecy import MASK, is_hidden, mask_text, secret_texts
@@ -36,6 +33,7 @@ from modelkeep.configuration.tree import Mark, Reading, Tree, join, pick, where
 from modelkeep.core.errors import BadInput
 
 if typing.TYPE_CHECKING:
+    from omegaconf import DictConfig
     from pydantic_core import ErrorDetails
 
 T = TypeVar("T")
@@ -62,7 +60,7 @@ class Schema(Generic[T]):
             raise BadInput(f"{kind!r} is no schema", hint="Give a Pydantic model or a dataclass.")
         self.kind = kind
         self._adapter: TypeAdapter[T] = TypeAdapter(kind)
-        self._typed = _structured(kind)
+        self._typed = _typed(kind)
 
     def defaults(self, *, strict: bool = True) -> Reading:
         """What the schema says itself: its defaults, so that others may refer to them and change parts.
@@ -73,8 +71,9 @@ class Schema(Generic[T]):
         origin = Mark(self.kind.__name__)
         if self._typed is None:
             return Reading(_defaults(self.kind), version="fixed", origin=origin)
-        typed = self._typed if strict else _opened(copy.deepcopy(self._typed))
-        tree = cast("Tree", OmegaConf.to_container(typed, resolve=False))
+        from modelkeep.configuration import omega
+
+        tree, typed = omega.typed_defaults(self._typed, strict=strict)
         return Reading(tree, version="fixed", origin=origin, native=typed)
 
     def secret_keys(self, tree: object) -> frozenset[str]:
@@ -119,24 +118,13 @@ class Schema(Generic[T]):
         return cast("T", found)
 
 
-def _structured(kind: type) -> DictConfig | None:
+def _typed(kind: type) -> DictConfig | None:
+    """Gives a dataclass as OmegaConf takes it, which is imported for one only."""
     if hasattr(kind, "__pydantic_fields__") or not dataclasses.is_dataclass(kind):
         return None
-    try:
-        return cast("DictConfig", OmegaConf.structured(kind))
-    except OmegaConfBaseException:  # it has types that OmegaConf does not know
-        return None
+    from modelkeep.configuration import omega
 
-
-def _opened(config: DictConfig) -> DictConfig:
-    """Lets a typed config and those in it take keys that their types do not have."""
-    OmegaConf.set_struct(config, False)
-    for name in config:
-        if not (OmegaConf.is_missing(config, name) or OmegaConf.is_interpolation(config, cast("str", name))):
-            inner = config[name]
-            if isinstance(inner, DictConfig):
-                _opened(inner)
-    return config
+    return omega.typed(kind)
 
 
 def _defaults(model: type, depth: int = 0) -> Tree:
