@@ -7,7 +7,7 @@ number that a registration of ours carries: a clock that was wrong is corrected 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 import msgspec
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from modelkeep.code.tags import Tag
     from modelkeep.core.shapes import Json
 
-Key = Literal["Number", "Data", "Path", "Hash", "Configuration", "Features", "Metrics", "Log", "Reference", "Rollback"]
+Key = Literal[
+    "Number", "After", "Data", "Path", "Hash", "Configuration", "Features", "Metrics", "Log", "Reference", "Rollback"
+]
 PREFIX: Final = "Modelkeep-"
 _TRAILER: Final = re.compile(rf"{PREFIX}([A-Z][A-Za-z]*): ?(.*)\Z")
 _BREAK: Final = re.compile(r"[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]+")
@@ -120,10 +122,12 @@ class Read(NamedTuple):
     Args:
         events: by model, in the order in which things were done.
         problems: what is no event although it looks like one.
+        counts: for each model the highest count behind a `#`, of tags that do not count among them.
     """
 
     events: dict[str, list[Event]]
     problems: list[Problem]
+    counts: dict[str, int]
 
 
 def read(tags: Iterable[Tag]) -> Read:
@@ -133,10 +137,13 @@ def read(tags: Iterable[Tag]) -> Read:
     """
     found: dict[str, list[Event]] = {}
     problems: list[Problem] = []
+    counts: dict[str, int] = {}
     for tag in tags:
         name = parse(tag.name)
         if name is None:
             continue
+        if name.number > counts.get(name.model, 0):
+            counts[name.model] = name.number
         if not tag.object or not tag.commit:
             problems.append(_unfit(tag, name))
             continue
@@ -145,34 +152,52 @@ def read(tags: Iterable[Tag]) -> Read:
             tag.name, tag.object, tag.commit, tag.tagger, tag.at_ns, tag.message,
         )  # fmt: skip
         found.setdefault(name.model, []).append(event)
-    return Read({model: ordered(events) for model, events in found.items()}, problems)
+    return Read({model: ordered(events) for model, events in found.items()}, problems, counts)
 
 
-def ordered(events: Sequence[Event]) -> list[Event]:
+def ordered(events: Iterable[Event]) -> list[Event]:
     """Gives the events of one model in the order in which they were done.
 
-    Events with a count come in its order, registrations with a number in that; each counts as no earlier than the one
-    before it, whatever its clock said. The others stand where their clock puts them.
+    Those with a count, and ours, which say behind which count they came, stand in a chain; each counts as no earlier
+    than the one before it, whatever its clock said. The others stand where their clock puts them.
     """
-    counted = sorted((event for event in events if event.number), key=lambda one: (one.number, one.at_ns, _RANK[one.action]))
-    numbered = [(number_of(event), event) for event in events if not event.number and event.action == "register"]
-    numbered = sorted((pair for pair in numbered if pair[0]), key=lambda pair: (pair[0], pair[1].at_ns))
-    since: dict[str, int] = {}
-    for row in (counted, [event for _, event in numbered]):
-        latest = 0
-        for event in row:
-            latest = since[event.tag] = max(latest, event.at_ns)
-
-    def place(one: Event) -> tuple[object, ...]:
-        return since.get(one.tag, one.at_ns), one.number, _RANK[one.action], precedence(one.version), one.tag
-
-    return sorted(events, key=place)
+    chain, loose = [], []
+    for event in events:
+        after = event.number or _after(event)
+        if after < 0:
+            loose.append((event.at_ns, _RANK[event.action], precedence(event.version), event.tag, event))
+        else:
+            number = 0 if event.number else number_of(event)
+            chain.append((after, not event.number, number, event.at_ns, _RANK[event.action], event.tag, event))
+    chain.sort()
+    loose.sort()
+    if not chain:
+        return [row[-1] for row in loose]
+    found: list[Event] = []
+    latest, at = 0, 0
+    for *_, event in chain:
+        latest = max(latest, event.at_ns)
+        while at < len(loose) and loose[at][:2] <= (latest, _RANK[event.action]):
+            found.append(loose[at][-1])
+            at += 1
+        found.append(event)
+    return found + [row[-1] for row in loose[at:]]
 
 
 def number_of(event: Event) -> int:
     """Gives the number that a registration of ours carries; 0 for those of others."""
-    text = event.message.partition(f"\n{PREFIX}Number: ")[2].partition("\n")[0].strip()
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
+    return max(0, _figure(event.message, "Number"))
+
+
+def _after(event: Event) -> int:
+    """The count behind which an event of ours without one came; -1 for those of others."""
+    found = _figure(event.message, "After")
+    return 0 if found < 0 < number_of(event) else found
+
+
+def _figure(text: str, key: Key) -> int:
+    found = text.partition(f"\n{PREFIX}{key}: ")[2].partition("\n")[0].strip()
+    return int(found) if found.isascii() and found.isdigit() and len(found) < 10 else -1
 
 
 def subjects(event: Event) -> tuple[str, ...]:

@@ -9,24 +9,20 @@ Source: https://github.com/treeverse/gto
 from __future__ import annotations
 
 import re
-from typing import Final, Literal, NamedTuple, get_args
+from typing import Final, Literal, NamedTuple
 
 from modelkeep.core.errors import BadInput
 
 Action = Literal["register", "deregister", "assign", "unassign", "deprecate"]
 Part = Literal["major", "minor", "patch"]
-ACTIONS: Final[tuple[Action, ...]] = get_args(Action)
 FIRST: Final = "v0.0.1"
 """The version that a model begins with when none is named, as with GTO."""
-LATEST: Final = "latest"
 DEPRECATED: Final = "deprecated"
 _NAME: Final = r"[a-zA-Z0-9](?:[a-zA-Z0-9/_-]*[a-zA-Z0-9])?"
 _FOLDER: Final = r"[a-zA-Z0-9_./-]+"
 _NUMBER: Final = r"(?:0|[1-9][0-9]*)"
 _MARK: Final = r"(?:0|[1-9][0-9]*|[0-9]*[a-zA-Z-][0-9a-zA-Z-]*)"
-_SEMVER: Final = (
-    rf"{_NUMBER}\.{_NUMBER}\.{_NUMBER}(?:-{_MARK}(?:\.{_MARK})*)?(?:\+[0-9a-zA-Z-]+(?:\.[0-9a-zA-Z-]+)*)?"
-)
+_SEMVER: Final = rf"{_NUMBER}\.{_NUMBER}\.{_NUMBER}(?:-{_MARK}(?:\.{_MARK})*)?(?:\+[0-9a-zA-Z-]+(?:\.[0-9a-zA-Z-]+)*)?"
 _TAG: Final = re.compile(
     rf"(?P<model>(?:{_FOLDER}=)?{_NAME})"
     rf"(?:(?:#(?P<stage>{_NAME})|@(?P<version>v{_SEMVER}))(?P<cancel>!?)|@deprecated)(?:#(?P<number>[0-9]+))?\Z"
@@ -34,9 +30,18 @@ _TAG: Final = re.compile(
 _PLAIN: Final = re.compile(rf"{_NAME}\Z")
 _FULL: Final = re.compile(rf"(?:(?P<folder>{_FOLDER}):)?(?P<name>{_NAME})\Z")
 _VERSION: Final = re.compile(rf"v{_SEMVER}\Z")
-_COMMIT: Final = re.compile(r"[0-9a-f]{7,64}\Z")
 _UNFIT: Final = re.compile(r"(?:\A|/)\.|\.\.|//|\.lock(?:/|=|\Z)|\.(?:/|=|\Z)|\A/|/\Z|\A-")
 """What git refuses in the name of a tag, among the characters that are left, and what it takes for an option."""
+
+
+Kind = Literal["", "version", "number", "stage", "latest", "line", "commit"]
+_FORMS: Final[dict[Kind, re.Pattern[str]]] = {
+    "latest": re.compile(r"(?:latest|greatest)\Z"),
+    "number": re.compile(r"[0-9]{1,9}\Z"),
+    "version": re.compile(rf"v?{_SEMVER}\Z"),
+    "line": re.compile(rf"v{_NUMBER}\Z|v?{_NUMBER}\.{_NUMBER}\Z"),
+    "commit": re.compile(r"(?=[0-9a-f]*[0-9])[0-9a-f]{7,64}\Z"),
+}
 
 
 class TagName(NamedTuple):
@@ -67,13 +72,13 @@ class Asked(NamedTuple):
 
     Args:
         model: its name.
-        kind: `version` (`v1.2.0`), `number` (the how manieth that was registered), `stage`, `latest`, `commit`, or ""
-            when the model alone was named.
-        value: the version, number, stage or commit.
+        kind: `version` (`v1.2.0`), `number` (the how manieth that was registered), `stage`, `latest`, `line` (`v1`),
+            `commit`, or "" when the model alone was named.
+        value: the version, number, stage, line or commit.
     """
 
     model: str
-    kind: Literal["", "version", "number", "stage", "latest", "commit"] = ""
+    kind: Kind = ""
     value: str = ""
 
 
@@ -104,8 +109,8 @@ def asked(text: str) -> Asked:
     """Gives what a text asks for: `churn@v1.2.0`, `churn@5`, `churn@production`, `churn@latest`, `churn#5`, `churn`.
 
     Behind `#` stands a stage, whatever it is called. Behind `@`, digits are a number, `latest` is the highest version,
-    seven or more hex digits with a digit among them a commit, and anything else a stage. A folder may be written as
-    DVC does: `sub/dvc.yaml:churn` is `sub:churn`.
+    `v1` or `1.2` the highest that begins so, seven or more hex digits with a digit among them a commit, and anything
+    else a stage. A folder may be written as DVC does: `sub/dvc.yaml:churn` is `sub:churn`.
 
     Raises:
         BadInput: it is no such text.
@@ -118,16 +123,10 @@ def asked(text: str) -> Asked:
     model = check_model(re.sub(r"(?:\A|(?<=/))dvc\.yaml:", ":", model).replace("/:", ":").lstrip(":"))
     if not sign:
         return Asked(model)
-    if sign == "#":
-        return Asked(model, "stage", check_stage(value))
-    if value in {LATEST, "greatest"}:
-        return Asked(model, "latest", LATEST)
-    if value.isascii() and value.isdigit():
-        return Asked(model, "number", value)
-    if is_version(value) or is_version("v" + value):
-        return Asked(model, "version", value if value.startswith("v") else "v" + value)
-    if _COMMIT.match(value) and any(char.isdigit() for char in value):
-        return Asked(model, "commit", value)
+    if sign == "@":
+        for kind, form in _FORMS.items():
+            if form.match(value):
+                return Asked(model, kind, f"v{value}" if kind == "version" and value[0] != "v" else value)
     return Asked(model, "stage", check_stage(value))
 
 
