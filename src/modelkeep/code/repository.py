@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from threading import Lock
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 SYMLINK: Final = "120000"
 EXECUTABLE: Final = "100755"
 _NEAR: Final = 3
+_FULL: Final = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?\Z")
 
 
 class File(NamedTuple):
@@ -328,6 +330,11 @@ class Git:
             return Missing(
                 f"{rev}: no such revision in {self.root}, which is a shallow clone",
                 hint="Get the full history: git fetch --unshallow",
+            )
+        if _FULL.match(rev):
+            return Missing(
+                f"{rev}: no such commit in {self.root}: it was never fetched, or the history was rewritten",
+                hint=f"Get it from who has it: git fetch origin {rev}",
             )
         from difflib import get_close_matches
 
