@@ -1,0 +1,309 @@
+"""What served when: releases and their predictions as stretches of time, and the share of each version.
+
+A process tells its release once, with the time of its first prediction; a stretch is all processes that ran the same
+thing. The order is that of what arrived: no date that an author or a committer wrote moves anything.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final, Literal
+
+from modelkeep.core.clock import HOUR, SECOND
+from modelkeep.core.times import datetime_ns
+
+if TYPE_CHECKING:
+    from modelkeep.store.releases import Release
+    from modelkeep.store.served import Served, ServedHour
+
+Role = Literal["live", "shadow", "canary"]
+ROLES: Final[tuple[Role, ...]] = ("live", "canary", "shadow")
+Period = Literal["hour", "day", "week", "month", "all"]
+GAP_NS: Final = HOUR
+"""A release that is told within this time of the last prediction of its like goes on with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a release is made of; two releases with the same content do the same.
+
+    Args:
+        patch: digest of what the working tree had beyond the commit; `dirty` where it is not known.
+        files: hash of the program's files where there is no commit.
+    """
+
+    model: str
+    version: str
+    role: Role = "live"
+    code: str = ""
+    patch: str = ""
+    files: str = ""
+    data: str = ""
+    configuration: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """One content over one time, in however many processes.
+
+    Args:
+        content: what ran.
+        releases: ids, in the order in which they were told.
+        announced_ns: when the first process told it.
+        first_ns: its first prediction; None while there is none.
+        last_ns: its last prediction.
+        predictions: how many came.
+        hosts: where.
+        processes: how many.
+        authors: who wrote the commit.
+        deployers: whose tokens the processes used.
+        remote: address of the code's repository, without secrets.
+        branch: that was checked out.
+    """
+
+    content: Content
+    releases: tuple[str, ...]
+    announced_ns: int
+    first_ns: int | None
+    last_ns: int | None
+    predictions: int
+    hosts: tuple[str, ...] = ()
+    processes: int = 1
+    authors: tuple[str, ...] = ()
+    deployers: tuple[str, ...] = ()
+    remote: str = ""
+    branch: str = ""
+
+    @property
+    def id(self) -> str:
+        """The id of its first release."""
+        return self.releases[0]
+
+    @property
+    def who(self) -> str:
+        """Whom to ask: the owner of the token, else the commit's author."""
+        return ", ".join(self.deployers or self.authors)
+
+    @property
+    def end_ns(self) -> int:
+        """The last that was heard of it."""
+        return max(self.announced_ns, self.last_ns or 0)
+
+
+@dataclass(slots=True)
+class _Open:
+    """A stretch that may go on."""
+
+    content: Content
+    turn: int
+    releases: list[Release] = field(default_factory=list)
+    spans: list[Served] = field(default_factory=list)
+    end_ns: int = 0
+
+    def add(self, release: Release, span: Served | None) -> None:
+        self.releases.append(release)
+        if span is not None:
+            self.spans.append(span)
+        self.end_ns = max(self.end_ns, release.at, span.last_ns if span else 0)
+
+
+def stretches(releases: Iterable[Release], served: Iterable[Served]) -> list[Stretch]:
+    """Gives what served when, the one that began last first.
+
+    A content that comes back after another one was told, and after its own predictions had ended, begins a new
+    stretch: a rollback shows.
+
+    Args:
+        releases: what processes told.
+        served: their predictions; those of a release that nobody told are a stretch by themselves.
+    """
+    spans = {(one.release, one.model, one.version): one for one in served}
+    made: list[_Open] = []
+    latest: dict[Content, _Open] = {}
+    turns: dict[tuple[str, Role], int] = defaultdict(int)
+    for release in sorted(releases, key=lambda one: (one.at, one.id)):
+        span = spans.pop((release.id, release.model, release.version), None)
+        content = content_of(release)
+        line = content.model, content.role
+        found = latest.get(content)
+        if found is None or (found.turn != turns[line] and found.end_ns + GAP_NS < release.at):
+            turns[line] += 1
+            found = latest[content] = _Open(content, turns[line])
+            made.append(found)
+        found.add(release, span)
+    found_all = [_closed(one) for one in made] + [_alone(one) for one in spans.values()]
+    return sorted(found_all, key=lambda one: (one.announced_ns, one.id), reverse=True)
+
+
+def content_of(release: Release) -> Content:
+    """Gives what a release is made of."""
+    extra = told(release.extra)
+    role = extra.get("role")
+    patch = extra.get("patch") or ("dirty" if release.dirty else "")
+    return Content(
+        model=release.model,
+        version=release.version,
+        role=role if role in ("shadow", "canary") else "live",
+        code=release.code,
+        patch=str(patch),
+        files=str(extra.get("content") or ""),
+        data=release.data_version,
+        configuration=release.config_version,
+    )
+
+
+def told(extra: str) -> dict[str, object]:
+    """Gives a release's further words; none where they are no JSON object.
+
+    >>> told('{"role": "shadow"}'), told("[1]")
+    ({'role': 'shadow'}, {})
+    """
+    if extra in ("", "{}"):
+        return {}
+    try:
+        found = json.loads(extra)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _closed(one: _Open) -> Stretch:
+    extras = [told(release.extra) for release in one.releases]
+    return Stretch(
+        content=one.content,
+        releases=tuple(release.id for release in one.releases),
+        announced_ns=one.releases[0].at,
+        first_ns=min((span.first_ns for span in one.spans), default=None),
+        last_ns=max((span.last_ns for span in one.spans), default=None),
+        predictions=sum(span.predictions for span in one.spans),
+        hosts=_each(release.host for release in one.releases),
+        processes=len({release.process or release.id for release in one.releases}),
+        authors=_each(release.author for release in one.releases),
+        deployers=_each(release.deployer for release in one.releases),
+        remote=next((str(extra["remote"]) for extra in extras if extra.get("remote")), ""),
+        branch=next((str(extra["branch"]) for extra in extras if extra.get("branch")), ""),
+    )
+
+
+def _alone(span: Served) -> Stretch:
+    """Gives the stretch of predictions whose release nobody told: only their version is known."""
+    return Stretch(
+        content=Content(span.model, span.version),
+        releases=(span.release,),
+        announced_ns=span.first_ns,
+        first_ns=span.first_ns,
+        last_ns=span.last_ns,
+        predictions=span.predictions,
+        processes=0,
+    )
+
+
+def _each(texts: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(text for text in texts if text))
+
+
+def before(stretch: Stretch, newest_first: Sequence[Stretch]) -> Stretch | None:
+    """Gives what a stretch took over from: the one of its model that was told before it, in its own role if any was.
+
+    Args:
+        stretch: one of the others.
+        newest_first: of any models.
+    """
+    found: Stretch | None = None
+    for one in newest_first:
+        if one.content.model != stretch.content.model or one.announced_ns >= stretch.announced_ns:
+            continue
+        if one.content.role == stretch.content.role:
+            return one
+        found = found or one
+    return found
+
+
+def predecessors(newest_first: Sequence[Stretch]) -> list[Stretch | None]:
+    """Gives `before` of each stretch, in their order.
+
+    Args:
+        newest_first: as `stretches` gives them.
+    """
+    own: dict[tuple[str, Role], Stretch] = {}
+    any_role: dict[str, Stretch] = {}
+    found: list[Stretch | None] = []
+    for one in reversed(newest_first):
+        key = (one.content.model, one.content.role)
+        found.append(own.get(key) or any_role.get(one.content.model))
+        own[key] = any_role[one.content.model] = one
+    return found[::-1]
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """One version in one role over one period.
+
+    Args:
+        start_ns: where the period begins; None for all time.
+        end_ns: where it ends.
+        version: of the model.
+        role: live, canary or shadow.
+        predictions: how many.
+        share: of the answers that users got, in 0 to 1; None for a shadow, whose answers nobody gets.
+    """
+
+    start_ns: int | None
+    end_ns: int | None
+    version: str
+    role: Role
+    predictions: int
+    share: float | None
+
+
+def shares(hours: Iterable[ServedHour], roles: Mapping[str, Role], by: Period = "day") -> list[Share]:
+    """Gives the share of each version over time, oldest period first, the largest share of a period first.
+
+    Args:
+        hours: of one model.
+        roles: of releases by id; live where one is missing.
+        by: the period, in UTC; weeks begin on Monday.
+    """
+    sums: dict[tuple[int, int] | None, dict[tuple[str, Role], int]] = {}
+    periods: dict[int, tuple[int, int] | None] = {}
+    for one in hours:
+        if one.hour not in periods:
+            periods[one.hour] = period(one.hour * HOUR, by)
+        found = sums.setdefault(periods[one.hour], defaultdict(int))
+        found[one.version, roles.get(one.release, "live")] += one.predictions
+    rows: list[Share] = []
+    for span, counts in sorted(sums.items(), key=lambda pair: pair[0] or (0, 0)):
+        rows += _period(span, counts)
+    return rows
+
+
+def _period(span: tuple[int, int] | None, counts: Mapping[tuple[str, Role], int]) -> Iterator[Share]:
+    answered = sum(count for (_, role), count in counts.items() if role != "shadow")
+    start, end = span or (None, None)
+    for (version, role), count in sorted(counts.items(), key=lambda pair: (pair[0][1] == "shadow", -pair[1], pair[0])):
+        yield Share(start, end, version, role, count, None if role == "shadow" else count / answered)
+
+
+def period(at_ns: int, by: Period) -> tuple[int, int] | None:
+    """Gives the period that a time is in, in UTC, ns; None for all time.
+
+    >>> period(1364774400 * SECOND + 5, "month") == (1364774400 * SECOND, 1367366400 * SECOND)
+    True
+    """
+    if by == "all":
+        return None
+    if by == "hour":
+        start = at_ns // HOUR * HOUR
+        return start, start + HOUR
+    moment = datetime.fromtimestamp(at_ns // SECOND, UTC)
+    day = moment.replace(hour=0, minute=0, second=0)
+    if by == "week":
+        day -= timedelta(days=day.weekday())
+    if by == "month":
+        day = day.replace(day=1)
+        return datetime_ns(day), datetime_ns((day + timedelta(days=32)).replace(day=1))
+    return datetime_ns(day), datetime_ns(day + timedelta(days=7 if by == "week" else 1))
