@@ -23,6 +23,8 @@ _ALSO: Final = {
     "altssh.bitbucket.org": "bitbucket.org",
 }
 """Names under which the big ones take ssh on port 443."""
+_NEVER: Final = frozenset("@:\n\r\0")
+"""No page's name has these; what looks like a user and a secret is among them."""
 _BITBUCKET_SSH: Final = "7999"
 
 
@@ -91,7 +93,7 @@ def _page(remote: str, kind: Kind) -> _Page | None:
         return None
     scheme, host, port, raw = place
     names = [unquote(name) for name in raw.split("/") if name]
-    if not names or any(name in {".", ".."} or "\n" in name or "\0" in name for name in names):
+    if not names or any(name in {".", ".."} or set(name) & _NEVER for name in names):
         return None
     names[-1] = names[-1].removesuffix(".git")
     if len(names) < 2 or not names[-1]:
