@@ -111,7 +111,7 @@ def _place(remote: str) -> tuple[str, str, str, str] | None:
     if url := _URL.match(remote):
         scheme, place = url["scheme"].lower(), url["place"]
         host, _, port = place.rpartition(":") if re.search(r":\d*\Z", place) else (place, "", "")
-        path = re.split(r"[?#]", url["path"])[0]
+        path = url["path"]
     elif "://" not in remote and (short := _SHORT.match(remote)) and "." in short["host"]:
         scheme, host, port, path = (
             "ssh",
@@ -122,7 +122,7 @@ def _place(remote: str) -> tuple[str, str, str, str] | None:
     else:
         return None
     host = _ALSO.get(host.lower(), host.lower())
-    return (scheme, host, port, path) if _HOST.match(host) else None
+    return (scheme, host, port, re.split(r"[?#]", path)[0]) if _HOST.match(host) else None
 
 
 def _kind(host: str, ssh_port: str, names: list[str]) -> Kind:
