@@ -112,7 +112,7 @@ class Api:
                 operation["responses"] |= failures
         return orjson.dumps(document)
 
-    def _enter(
+    def enter(
         self, method: str, path: str, scope: Need, told: type[words.Told] | type[words.StatusTold]
     ) -> Callable[[F], F]:
         """Enters a route in FastAPI and, with its scope, in the server's table."""
@@ -124,7 +124,7 @@ class Api:
 
         return entered
 
-    async def _ask(self, room: str, work: Callable[[], Row], *readers: str) -> Response:
+    async def reply(self, room: str, work: Callable[[], Row], *readers: str) -> Response:
         """Answers in a thread, after the readers have taken what was acknowledged before."""
 
         def answered() -> tuple[bytes, bool]:
@@ -138,12 +138,12 @@ class Api:
         return Response(body, media_type="application/json", headers=answers.completeness(complete))
 
     def _questions(self, ask: Questions) -> None:
-        @self._enter("GET", "/api/v1/models", "read", words.ModelsTold)
+        @self.enter("GET", "/api/v1/models", "read", words.ModelsTold)
         async def models() -> Response:
             """All models and versions."""
-            return await self._ask("quality", ask.models, "quality")
+            return await self.reply("quality", ask.models, "quality")
 
-        @self._enter("GET", "/api/v1/quality", "read", words.QualityTold)
+        @self.enter("GET", "/api/v1/quality", "read", words.QualityTold)
         async def quality(
             *,
             model: Model,
@@ -156,7 +156,7 @@ class Api:
             threshold: Annotated[float, Query(ge=0, le=1)] = 0.5,
         ) -> Response:
             """How good a model was."""
-            return await self._ask(
+            return await self.reply(
                 "quality",
                 lambda: ask.quality(
                     model,
@@ -175,7 +175,7 @@ class Api:
         self._records(ask)
 
     def _drift(self, ask: Questions) -> None:
-        @self._enter("GET", "/api/v1/drift", "read", words.DriftTold)
+        @self.enter("GET", "/api/v1/drift", "read", words.DriftTold)
         async def drift(
             *,
             model: Model,
@@ -188,7 +188,7 @@ class Api:
             feature: Many = None,
         ) -> Response:
             """How far a model's inputs and outputs were from their reference."""
-            return await self._ask(
+            return await self.reply(
                 "quality",
                 lambda: ask.drift(
                     model,
@@ -204,7 +204,7 @@ class Api:
             )
 
     def _records(self, ask: Questions) -> None:
-        @self._enter("GET", "/api/v1/predictions", "read", words.PredictionsTold)
+        @self.enter("GET", "/api/v1/predictions", "read", words.PredictionsTold)
         async def predictions(
             *,
             model: Short = None,
@@ -215,18 +215,18 @@ class Api:
             limit: Annotated[int, Query(ge=1, le=10_000)] = 100,
         ) -> Response:
             """Predictions, newest first, with the facts about them."""
-            return await self._ask(
+            return await self.reply(
                 "rows",
                 lambda: ask.predictions(model=model, version=version, id_=id_, start=start, end=to, limit=limit),
                 "rows",
             )
 
-        @self._enter("POST", "/api/v1/sql", "read", words.SqlTold)
+        @self.enter("POST", "/api/v1/sql", "read", words.SqlTold)
         async def sql(given: words.SqlGiven) -> Response:
             """The answer of one SELECT."""
-            return await self._ask("rows", lambda: ask.sql(given.sql, given.limit), "rows")
+            return await self.reply("rows", lambda: ask.sql(given.sql, given.limit), "rows")
 
-        @self._enter("GET", "/api/v1/logs", "read", words.LogsTold)
+        @self.enter("GET", "/api/v1/logs", "read", words.LogsTold)
         async def logs(
             q: Annotated[str | None, Query(max_length=2_000)] = None,
             start: From = None,
@@ -235,29 +235,29 @@ class Api:
             before: Short = None,
         ) -> Response:
             """Log records, newest first."""
-            return await self._ask(
+            return await self.reply(
                 "text", lambda: ask.logs(query=q or "", start=start, end=to, limit=limit, before=before), "text"
             )
 
-        @self._enter("GET", "/api/v1/releases", "read", words.ReleasesTold)
+        @self.enter("GET", "/api/v1/releases", "read", words.ReleasesTold)
         async def releases(model: Short = None) -> Response:
             """What ran, newest first."""
-            return await self._ask("entries", lambda: ask.releases(model), "releases")
+            return await self.reply("entries", lambda: ask.releases(model), "releases")
 
-        @self._enter("GET", "/api/v1/status", "read", words.StatusTold)
+        @self.enter("GET", "/api/v1/status", "read", words.StatusTold)
         async def status() -> Response:
             """How the server is."""
-            return await self._ask("status", ask.status)
+            return await self.reply("status", ask.status)
 
     def _alerts(self, ask: Questions) -> None:
-        @self._enter("GET", "/api/v1/alerts", "read", words.AlertsTold)
+        @self.enter("GET", "/api/v1/alerts", "read", words.AlertsTold)
         async def alerts(
             state: Literal["pending", "firing", "acknowledged", "resolved"] | None = None,
         ) -> Response:
             """Alerts that live, or those in one state."""
-            return await self._ask("alerts", lambda: ask.alerts(state))
+            return await self.reply("alerts", lambda: ask.alerts(state))
 
-        @self._enter("GET", "/api/v1/alerts/history", "read", words.TransitionsTold)
+        @self.enter("GET", "/api/v1/alerts/history", "read", words.TransitionsTold)
         async def history(
             start: From = None,
             to: To = None,
@@ -265,76 +265,76 @@ class Api:
             limit: Annotated[int, Query(ge=1, le=10_000)] = 1_000,
         ) -> Response:
             """Changes of states, oldest first."""
-            return await self._ask("alerts", lambda: ask.history(start=start, end=to, rule=rule, limit=limit))
+            return await self.reply("alerts", lambda: ask.history(start=start, end=to, rule=rule, limit=limit))
 
-        @self._enter("POST", "/api/v1/alerts/{id}/ack", "write", words.MadeTold)
+        @self.enter("POST", "/api/v1/alerts/{id}/ack", "write", words.MadeTold)
         async def acknowledge(id: str, given: words.AckGiven) -> Response:  # noqa: A002
             """Acknowledges a firing alert."""
-            return await self._ask("alerts", lambda: ask.acknowledge(id, given.by, given.note))
+            return await self.reply("alerts", lambda: ask.acknowledge(id, given.by, given.note))
 
-        @self._enter("POST", "/api/v1/alerts/replay", "read", words.TransitionsTold)
+        @self.enter("POST", "/api/v1/alerts/replay", "read", words.TransitionsTold)
         async def replay(given: words.ReplayGiven) -> Response:
             """What rules would have done; nothing is stored or sent."""
-            return await self._ask(
+            return await self.reply(
                 "alerts", lambda: ask.replay(given.from_, given.to, given.rules), "series", "quality"
             )
 
-        @self._enter("POST", "/api/v1/alerts/test", "write", words.TestTold)
+        @self.enter("POST", "/api/v1/alerts/test", "write", words.TestTold)
         async def test(given: words.TestGiven) -> Response:
             """Sends a marked test notification."""
-            return await self._ask("alerts", lambda: ask.test(given.channel))
+            return await self.reply("alerts", lambda: ask.test(given.channel))
 
-        @self._enter("GET", "/api/v1/rules", "read", words.GroupsTold)
+        @self.enter("GET", "/api/v1/rules", "read", words.GroupsTold)
         async def rules() -> Response:
             """All rules and how they stand."""
-            return await self._ask("alerts", ask.rules)
+            return await self.reply("alerts", ask.rules)
 
         self._silences(ask)
 
     def _silences(self, ask: Questions) -> None:
-        @self._enter("GET", "/api/v1/silences", "read", words.SilencesTold)
+        @self.enter("GET", "/api/v1/silences", "read", words.SilencesTold)
         async def silences() -> Response:
             """All silences that are kept."""
-            return await self._ask("alerts", ask.silences)
+            return await self.reply("alerts", ask.silences)
 
-        @self._enter("POST", "/api/v1/silences", "write", words.MadeTold)
+        @self.enter("POST", "/api/v1/silences", "write", words.MadeTold)
         async def silence(given: words.SilenceGiven) -> Response:
             """Silences alerts with these labels."""
-            return await self._ask(
+            return await self.reply(
                 "alerts",
                 lambda: ask.silence(
                     given.matchers, duration=given.duration, to=given.to, by=given.by, reason=given.reason
                 ),
             )
 
-        @self._enter("DELETE", "/api/v1/silences/{id}", "write", words.MadeTold)
+        @self.enter("DELETE", "/api/v1/silences/{id}", "write", words.MadeTold)
         async def unsilence(id: str) -> Response:  # noqa: A002
             """Ends a silence now."""
-            return await self._ask("alerts", lambda: ask.unsilence(id))
+            return await self.reply("alerts", lambda: ask.unsilence(id))
 
-        @self._enter("GET", "/api/v1/outbox", "read", words.OutboxTold)
+        @self.enter("GET", "/api/v1/outbox", "read", words.OutboxTold)
         async def outbox(state: Literal["waiting", "sent", "dead"] | None = None) -> Response:
             """Messages, newest first."""
-            return await self._ask("alerts", lambda: ask.outbox(state))
+            return await self.reply("alerts", lambda: ask.outbox(state))
 
-        @self._enter("POST", "/api/v1/drill", "write", words.DrillTold)
+        @self.enter("POST", "/api/v1/drill", "write", words.DrillTold)
         async def drilled(_: Annotated[dict[str, Any] | None, Body()] = None) -> Response:
             """One synthetic sample through ingest, rule, channel and read-back."""
-            return await self._ask("alerts", lambda: drill(self._house))
+            return await self.reply("alerts", lambda: drill(self._house))
 
     def _configurations(self, ask: Questions, asked: Asked) -> None:
-        @self._enter("GET", "/api/v1/configurations", "read", configurations.ConfigurationsTold)
+        @self.enter("GET", "/api/v1/configurations", "read", configurations.ConfigurationsTold)
         async def current(
             name: Short = None, process: Short = None, everyone: bool = False, brief: bool = False
         ) -> Response:
             """What holds in every live process, and where each key was written."""
-            return await self._ask(
+            return await self.reply(
                 "entries",
                 lambda: asked.current(name=name or "", process=process or "", everyone=everyone, brief=brief),
                 "configurations",
             )
 
-        @self._enter("GET", "/api/v1/configurations/history", "read", configurations.ChangesTold)
+        @self.enter("GET", "/api/v1/configurations/history", "read", configurations.ChangesTold)
         async def changes(
             *,
             process: Short = None,
@@ -346,7 +346,7 @@ class Api:
             limit: Annotated[int, Query(ge=1, le=10_000)] = 100,
         ) -> Response:
             """What was applied, refused and rolled back, newest first."""
-            return await self._ask(
+            return await self.reply(
                 "entries",
                 lambda: asked.history(
                     process=process or "",
@@ -363,12 +363,12 @@ class Api:
         self._compared(asked)
 
     def _compared(self, asked: Asked) -> None:
-        @self._enter("GET", "/api/v1/configurations/diff", "read", configurations.DiffTold)
+        @self.enter("GET", "/api/v1/configurations/diff", "read", configurations.DiffTold)
         async def diff(before: Annotated[Model, Query(alias="from")], to: Model) -> Response:
             """How two configurations differ, named by hashes or releases."""
-            return await self._ask("entries", lambda: asked.diff(before, to), "configurations", "releases")
+            return await self.reply("entries", lambda: asked.diff(before, to), "configurations", "releases")
 
-        @self._enter("GET", "/api/v1/configurations/blame", "read", configurations.BlameTold)
+        @self.enter("GET", "/api/v1/configurations/blame", "read", configurations.BlameTold)
         async def blame(
             key: Model,
             process: Short = None,
@@ -376,53 +376,53 @@ class Api:
             limit: Annotated[int, Query(ge=1, le=10_000)] = 100,
         ) -> Response:
             """Who gave a key its values, newest first."""
-            return await self._ask(
+            return await self.reply(
                 "entries",
                 lambda: asked.blame(key, process=process or "", name=name or "", limit=limit),
                 "configurations",
             )
 
-        @self._enter("GET", "/api/v1/configurations/versions/{hash}", "read", configurations.VersionOfConfigurationTold)
+        @self.enter("GET", "/api/v1/configurations/versions/{hash}", "read", configurations.VersionOfConfigurationTold)
         async def version(hash: str) -> Response:  # noqa: A002
             """One configuration by its content."""
-            return await self._ask("entries", lambda: asked.version(hash), "configurations")
+            return await self.reply("entries", lambda: asked.version(hash), "configurations")
 
         self._pairs(asked)
 
     def _pairs(self, asked: Asked) -> None:
-        @self._enter("GET", "/api/v1/configurations/kv", "read", configurations.WritesTold)
+        @self.enter("GET", "/api/v1/configurations/kv", "read", configurations.WritesTold)
         async def writes(
             prefix: Annotated[str | None, Query(max_length=1024)] = None,
             limit: Annotated[int, Query(ge=1, le=10_000)] = 100,
         ) -> Response:
             """Writes of the key-value store, newest first."""
-            return await self._ask("entries", lambda: asked.writes(prefix or "", limit))
+            return await self.reply("entries", lambda: asked.writes(prefix or "", limit))
 
-        @self._enter("POST", "/api/v1/configurations/kv/rollback", "admin", configurations.RolledBackTold)
+        @self.enter("POST", "/api/v1/configurations/kv/rollback", "admin", configurations.RolledBackTold)
         async def rollback(given: configurations.RollbackGiven, request: Request) -> Response:
             """Puts keys of the key-value store back to what they were after a write."""
             token = request.scope.get("modelkeep.token")
-            return await self._ask(
+            return await self.reply(
                 "entries", lambda: asked.rollback(given, token.name if token else given.author or "nobody")
             )
 
     def _administration(self, ask: Questions) -> None:
-        @self._enter("GET", "/api/v1/tokens", "admin", words.TokensTold)
+        @self.enter("GET", "/api/v1/tokens", "admin", words.TokensTold)
         async def tokens() -> Response:
             """All tokens, never their secrets."""
-            return await self._ask("entries", ask.tokens)
+            return await self.reply("entries", ask.tokens)
 
-        @self._enter("POST", "/api/v1/tokens", "admin", words.TokenMadeTold)
+        @self.enter("POST", "/api/v1/tokens", "admin", words.TokenMadeTold)
         async def make_token(given: words.TokenGiven) -> Response:
             """Makes a token; it is shown this once."""
-            answer = await self._ask("entries", lambda: ask.make_token(given.name, given.scopes, given.expires))
+            answer = await self.reply("entries", lambda: ask.make_token(given.name, given.scopes, given.expires))
             self._token_made()
             return answer
 
-        @self._enter("DELETE", "/api/v1/tokens/{id}", "admin", words.MadeTold)
+        @self.enter("DELETE", "/api/v1/tokens/{id}", "admin", words.MadeTold)
         async def revoke(id: str) -> Response:  # noqa: A002
             """Revokes a token at once."""
-            answer = await self._ask("entries", lambda: ask.revoke(id))
+            answer = await self.reply("entries", lambda: ask.revoke(id))
             self._token_made()
             return answer
 
