@@ -16,7 +16,7 @@ _URL: Final = re.compile(
     r"(?P<scheme>https?|ssh|git|git\+ssh)://(?:[^/]*@)?(?P<place>[^/]*)/(?P<path>.*)\Z", re.I | re.S
 )
 _SHORT: Final = re.compile(r"(?:[^/@:]+@)?(?P<host>[^/@:\[\]]+):(?P<path>(?!//).*)\Z", re.S)
-_HOST: Final = re.compile(r"(?:\[[0-9a-fA-F:.]+\]|[^\W_](?:[\w.-]*[^\W_])?)\Z")
+_HOST: Final = re.compile(r"(?:\[[0-9a-fA-F:.]+\]|[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?)\Z")
 _ALSO: Final = {
     "ssh.github.com": "github.com",
     "altssh.gitlab.com": "gitlab.com",
