@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from itertools import count
+from pathlib import Path
 
 import pytest
 from pydantic import BaseModel, SecretStr
@@ -150,3 +151,72 @@ def test_a_path_that_aws_refuses(port: int) -> None:
     with pytest.raises((BadInput, Missing)):
         source.read()
     source.close()
+
+
+@pytest.fixture
+def ended(port: int, monkeypatch: pytest.MonkeyPatch) -> int:
+    """AWS' own variable says where Secrets Manager answers."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_SECRETS_MANAGER", f"http://127.0.0.1:{port}")
+    return port
+
+
+def test_references_to_secrets_of_aws_are_resolved_and_never_shown(ended: int, name: str, tmp_path: Path) -> None:
+    client = aws("secretsmanager", ended)
+    client.create_secret(Name=f"{name}/Db", SecretString=json.dumps({"user": "ann", "password": "hunter4x"}))
+    client.create_secret(Name=f"{name}-key", SecretString="hunter5x")
+    file = tmp_path / "app.yaml"
+    file.write_text(
+        f"db:\n  login: secret:aws:{name}/Db#password\n  whole: secret:aws:{name}-key\n"
+        f"  url: pg://ann:${{secret:'aws:{name}/Db#password'}}@h/d\n  plain: ${{secret:aws:{name}-key}}-x\n  pool: 5\n"
+    )
+    with config(file) as cfg:
+        assert (cfg["db.login"], cfg["db.whole"]) == ("hunter4x", "hunter5x")
+        assert cfg["db.url"] == "pg://ann:hunter4x@h/d"
+        assert cfg["db.plain"] == "hunter5x-x"
+        told = repr(cfg) + str(cfg.tree()) + repr(cfg.history()) + repr(cfg.snapshot()) + repr(cfg.explain("db.url"))
+        assert "hunter" not in told
+        assert cfg.explain("db.login").mark == f"{file}:2"
+        client.put_secret_value(SecretId=f"{name}-key", SecretString="hunter6x")
+        change = cfg.refresh()
+        assert change is not None
+        assert [str(one) for one in change.differences] == [
+            f"db.whole: '***' → '***' ({file}:3)",
+            f"db.plain: '***' → '***' ({file}:5)",
+        ]
+        assert cfg["db.whole"] == "hunter6x"
+
+
+def test_references_to_secrets_of_aws_that_cannot_be_resolved(ended: int, name: str) -> None:
+    client = aws("secretsmanager", ended)
+    client.create_secret(Name=f"{name}-text", SecretString="hunter7x")
+    client.create_secret(Name=f"{name}-bytes", SecretBinary=b"hunter8x")
+    client.create_secret(Name=f"{name}-number", SecretString='{"port": 5}')
+    for identity, reason in (
+        (f"{name}-none", "there is no such thing"),
+        (f"{name}-text#password", "has no member 'password'"),
+        (f"{name}-number#port", "is no text"),
+        (f"{name}-bytes", "is no text"),
+    ):
+        with pytest.raises(BadInput, match=reason) as caught:
+            config({"db": {"login": f"secret:aws:{identity}", "pool": 5}})
+        assert f"secret:aws:{identity}" in str(caught.value)
+        assert str(caught.value).startswith("an object db.login: ")
+        assert "hunter" not in str(caught.value)
+
+
+@pytest.mark.usefixtures("guarded")
+def test_references_to_secrets_of_aws_without_the_right(ended: int, name: str) -> None:
+    with pytest.raises(BadInput, match=rf"an object login: secret:aws:{name} refuses: \w+") as caught:
+        config({"login": f"secret:aws:{name}"})
+    assert KEYS["AWS_SECRET_ACCESS_KEY"] not in str(caught.value)
+
+
+def test_a_rotated_secret_reaches_the_process(port: int, name: str) -> None:
+    client = aws("secretsmanager", port)
+    client.create_secret(Name=name, SecretString='{"n": 0}')
+    each_is_seen(
+        f"secretsmanager://{name}?poll=0.02&endpoint=http://127.0.0.1:{port}",
+        lambda number: client.put_secret_value(SecretId=name, SecretString=json.dumps({"n": number})),
+        times=10,
+    )

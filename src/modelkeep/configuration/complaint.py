@@ -9,7 +9,7 @@ from typing import Final
 
 from omegaconf.errors import ConfigKeyError
 
-from modelkeep.configuration.secrecy import MASK, is_hidden, mask_text, secret_texts
+from modelkeep.configuration.secrecy import MASK, is_hidden, mask_text, reference, secret_texts
 from modelkeep.configuration.trail import Trail
 from modelkeep.configuration.tree import join, parts, where
 from modelkeep.core.errors import KINDS
@@ -43,7 +43,7 @@ class Complaint:
             return f"{begin}a value is missing"
         history = self._trail.history(key)
         written = history[-1].value if history else None
-        hidden = is_hidden(key, self._secret_keys)
+        hidden = is_hidden(key, self._secret_keys) and not reference(str(written))  # a name of a secret is none
         shown = MASK if hidden else mask_text(repr(written), self._values())
         reason = self._reason(key, error)
         value = "" if not key or isinstance(error, ConfigKeyError) else f", value {shown[:_LONG]}"

@@ -127,10 +127,7 @@ def _at_aws(name: str) -> Secret:
 
     identity, _, member = name.partition("#")
     shown = f"{PREFIX}{_AWS}{name}"
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_SECRETS_MANAGER") or os.environ.get("AWS_ENDPOINT_URL")
-    client = aws.client("secretsmanager", shown, {"endpoint": endpoint} if endpoint else {})
-    with aws.told(shown):
-        text = client.get_secret_value(SecretId=identity).get("SecretString")
+    text = aws.secret_text(identity, shown)
     if text is not None and member:
         try:
             text = json.loads(text)[member]
