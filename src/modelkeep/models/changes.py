@@ -7,10 +7,11 @@ Changes that touch what served the model in question come first, nearest in time
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal, Protocol
 
+from modelkeep.code.links import commit_url, compare_url
 from modelkeep.core.clock import DAY, HOUR, MINUTE, SECOND
 from modelkeep.models.timeline import Stretch, predecessors
 
@@ -29,10 +30,6 @@ _SHORT: Final = 8
 _SHOWN: Final = 3
 _DEPLOYS: Final[dict[str, Kind]] = {"tag": "tag", "merge": "merge", "deployment": "deployment"}
 _NAMES: Final = ("version", "code", "patch", "files", "data", "configuration", "role")
-
-Compare = Callable[[str, str, str], str]
-"""Address of a repository, commit before (empty where there is none), commit after → link, or an empty text."""
-
 
 class Deployed(Protocol):
     """What a webhook told; `store.deploys` keeps it."""
@@ -110,16 +107,14 @@ class Known:
         configurations: applied changes.
         deploys: what webhooks told.
         trainings: of all models.
-        compare: gives links to code.
+        processes: process → model that it served; of several, any.
     """
 
     stretches: Sequence[Stretch] = ()
     configurations: Sequence[Configured] = ()
     deploys: Sequence[Deployed] = ()
     trainings: Sequence[Training] = ()
-    compare: Compare = field(default=lambda remote, before, after: "")
-    processes: dict[str, str] = field(default_factory=dict)
-    """Process → model that it served; of several, any."""
+    processes: Mapping[str, str] = field(default_factory=dict)
 
 
 def changes(known: Known, moment_ns: int, *, model: str = "", since_ns: int = 0) -> list[Change]:
@@ -157,12 +152,19 @@ def _releases(known: Known, model: str) -> Iterator[Change]:
             model=made.model,
             who=one.who,
             differences=found,
-            link=known.compare(one.remote, code.before, code.after) if code and one.remote else "",
+            link=link(one.remote, code) if code else "",
             command=_command(one, former, found),
             id=one.id,
             code=made.code,
             near=_near(model, made.model),
         )
+
+
+def link(remote: str, code: Difference) -> str:
+    """Gives the page that shows what changed in the code; empty where none is known."""
+    if not remote or not code.after:
+        return ""
+    return compare_url(remote, code.before, code.after) if code.before else commit_url(remote, code.after)
 
 
 def differences(former: Stretch | None, one: Stretch) -> tuple[Difference, ...]:

@@ -1,9 +1,9 @@
 """The derived series of trainings: how old a model is, how often it was trained.
 
-- `model_age_seconds{model, version}`: at time t how long ago the last finished training of the version had
-  ended; without the label `version` for trainings that name none. A version that no training names is as old as the last
-  such one that had ended before its first prediction. `min by (model) (model_age_seconds)` is the time since the model was
-  last trained.
+- `model_age_seconds{model, version}`: at time t how long ago the last finished training of the version had ended;
+  without the label `version` for trainings that name none. A version that no training names is as old as the last
+  such one that had ended before its first prediction. `min by (model) (model_age_seconds)` is the time since the
+  model was last trained.
 - `model_trained_total{model}`: how many trainings had finished.
 
 Only models that were ever trained have them. Trainings come from `mk.train` and from `modelkeep model trainings`.
