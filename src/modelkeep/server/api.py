@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 
 from modelkeep._version import __version__
 from modelkeep.core.errors import BadInput, Error
-from modelkeep.server import answers, configurations, words
+from modelkeep.server import answers, configurations, modelroutes, words
 from modelkeep.server.configurations import Asked
 from modelkeep.server.crew import Crew
 from modelkeep.server.drill import drill
@@ -92,6 +92,7 @@ class Api:
         self._questions(ask)
         self._alerts(ask)
         self._configurations(ask, Asked(house))
+        modelroutes.enter(self, ask, house.models)
         self._administration(ask)
 
     def openapi(self) -> bytes:

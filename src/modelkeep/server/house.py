@@ -19,9 +19,11 @@ from modelkeep.core.clock import SECOND, Clock, Events, Wall
 from modelkeep.core.errors import Error
 from modelkeep.core.times import duration_ns
 from modelkeep.metrics.promql.evaluate import PromQL
+from modelkeep.models.training import TrainingSeries
 from modelkeep.quality.quality import Quality
 from modelkeep.server.configurations import Presence
 from modelkeep.server.ingest import Clocks
+from modelkeep.server.models import Serving as Models
 from modelkeep.server.own import Own
 from modelkeep.server.pause import Pausable
 from modelkeep.server.rounds import Round
@@ -111,7 +113,9 @@ class House:
         self.entries = opened.enter_context(closing(Entries(folder / "entries.db")))
         self.tokens = opened.enter_context(closing(Tokens(self.entries, self.wall)))
         self._open_readers(opened)
-        self.promql = PromQL([self.series, self.quality.series])
+        self.models = Models(self)
+        self.sources = (self.series, self.quality.series, TrainingSeries(self.models.ends))
+        self.promql = PromQL(self.sources)
         self.alerts = Alerts(
             self.entries,
             self.promql,
@@ -209,7 +213,7 @@ class House:
         """Brings the rules up to the clock; with the clock of events never beyond what the readers have applied."""
         now_ns = self.clock.now_ns()
         changes = 0
-        if self.settled is not None and self.caught_up("series", "quality", timeout_s=_CATCH_UP_S):
+        if self.settled is not None and self.caught_up("series", "quality", "trainings", timeout_s=_CATCH_UP_S):
             if not self.settled.now_ns():
                 self.settled.advance(self._first_prediction())
                 changes += self.alerts.evaluate()

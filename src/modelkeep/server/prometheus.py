@@ -59,7 +59,7 @@ def _page(house: House, crew: Crew, work: Work) -> ASGIApp:
 
         def answered() -> tuple[bytes, bool]:
             start = time.perf_counter()
-            complete = house.caught_up("series", "quality")
+            complete = house.caught_up("series", "quality", "trainings")
             body = work(values)
             house.own.time("modelkeep_query_seconds", time.perf_counter() - start, room="metrics")
             return body, complete
@@ -100,7 +100,7 @@ class Questions:
 
     def __init__(self, house: House) -> None:
         self._house = house
-        self._sources: Sequence[SeriesSource] = (house.series, house.quality.series)
+        self._sources: Sequence[SeriesSource] = house.sources
 
     def query(self, values: Values) -> bytes:
         """Gives the value of a query at one moment."""
