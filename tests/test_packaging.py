@@ -49,7 +49,7 @@ def test_the_metadata_say_what_is_needed(built: Path) -> None:
     assert plain == ["click", "msgspec"]
     assert told["Requires-Python"] == ">=3.11"
     assert told["License-Expression"] == "Apache-2.0"
-    assert set(told.get_all("Provides-Extra", [])) == {"config", "data", "demo", "server", "sources", "test"}
+    assert set(told.get_all("Provides-Extra", [])) == {"config", "data", "demo", "server", "sources", "sweep", "test"}
 
 
 def test_the_sdist_holds_tests_and_docs_but_no_environment(built: Path) -> None:
