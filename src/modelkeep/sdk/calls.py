@@ -16,6 +16,7 @@ from modelkeep.sdk.context import Context, current
 from modelkeep.sdk.moments import Moment, moment_ns, moments_ns
 from modelkeep.sdk.privacy import privacy
 from modelkeep.sdk.tables import Table, keep, length, listed, row_of, split_scores, table_of
+from modelkeep.sdk.tied import tied
 from modelkeep.sdk.values import PLAIN, named, number, scalar
 
 _METRIC: Final = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
@@ -45,7 +46,7 @@ def log_prediction(
             rows × classes.
         id: any text or number, unique per model; for a table one per row; None: of the request, or a new one.
         at: when, see `sdk.moments.Moment`; None: of `mk.at`, or now.
-        version: of the model; None: MODELKEEP_MODEL_VERSION, or the commit that runs.
+        version: of the model; None: of `mk.load`, MODELKEEP_MODEL_VERSION, or the commit that runs.
 
     Returns:
         Ids for `truth` and `feedback`; also when nothing is sent.
@@ -65,6 +66,7 @@ def log_prediction(
             made = client.ids() if id is None and around is None else _one_id(client, id, around, model)
             if client.on:
                 when = time_ns() if at is None and around is None else _when(at, around)
+                version = tied.version(model) if version is None else version
                 client.put((PREDICTION, model, version, made, when, features.copy(), prediction, score, None, None))
             return made
         return _any_prediction(client, model, features, prediction, score=score, id=id, at=at, version=version)
@@ -179,7 +181,9 @@ def reference(model: str, version: str | None, X: object, y: object = None, scor
             raise BadInput(f"{length(y)} labels for {table.rows} rows", hint="Give one label per row.")
         rows = Rows(table.rows, [], 0, table.columns, None if y is None else keep(y), score, classes)
         rows = _sampled(rows)
-        client.put((REFERENCE, str(model), None if version is None else str(version), rows), rows.count)
+        client.put(
+            (REFERENCE, str(model), tied.version(str(model)) if version is None else str(version), rows), rows.count
+        )
     except Exception as error:  # noqa: BLE001
         client.failed("reference", error)
 
@@ -269,6 +273,7 @@ def record(
     made = _one_id(client, id, around, model)
     if client.on:
         when = _when(None, around)
+        version = tied.version(model) if version is None else version
         client.put((PREDICTION, model, version, made, when, features, prediction, score, latency_ns, error))
     return made
 
@@ -294,6 +299,7 @@ def record_table(
         return made
     times = _when(None, around) if at is None else moments_ns(at, table.rows)
     single, classes = split_scores(score, table.rows)
+    version = tied.version(model) if version is None else version
     rows = Rows(table.rows, made, times, table.columns, keep(prediction), single, classes, latency_ns)
     client.put((TABLE, model, version, rows), table.rows)
     return made
@@ -310,7 +316,8 @@ def _any_prediction(
     at: object,
     version: str | None,
 ) -> str | list[str]:
-    model, version = str(model), None if version is None else str(version)
+    model = str(model)
+    version = tied.version(model) if version is None else str(version)
     rows = length(prediction)
     table = table_of(features, rows) if rows is not None or not isinstance(features, Mapping) else None
     if table is not None and rows is not None:

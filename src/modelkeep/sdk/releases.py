@@ -12,6 +12,7 @@ from typing import Final
 from modelkeep.code.git import Code, describe
 from modelkeep.core.encoding import Release
 from modelkeep.sdk.settings import Settings, host
+from modelkeep.sdk.tied import tied
 
 _MD5: Final = re.compile(r"\bmd5:\s*([0-9a-f]{32}(?:\.dir)?)\b")
 _SHORT: Final = 12
@@ -91,7 +92,7 @@ class Releases:
         return self.code(), data, self._settings.config_version or self._content
 
     def _make(self, model: str, version: str, at_ns: int) -> Release:
-        code = self.code()
+        code, tie = self.code(), tied.of(model, version)
         name = "\0".join((self._process, model, version, *([self._content] if self._content else [])))
         return Release(
             id=blake2b(name.encode("utf-8", "backslashreplace"), digest_size=16).hexdigest(),
@@ -101,8 +102,8 @@ class Releases:
             code=code.commit,
             dirty=code.dirty,
             author=code.author,
-            data_version=data_version(self._settings.data_version),
-            config_version=self._settings.config_version or self._content,
+            data_version=(tie.data_version if tie else "") or data_version(self._settings.data_version),
+            config_version=self._settings.config_version or self._content or (tie.configuration if tie else ""),
             host=host(),
             process=self._process,
         )
