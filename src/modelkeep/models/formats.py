@@ -23,6 +23,7 @@ _MOST_MEMBERS: Final = 10_000
 _MOST_FILES: Final = 2_000
 _LAMBDA: Final = (b'"class_name": "Lambda"', b'"class_name":"Lambda"')
 _PROGRAMS: Final = (b"\x7fELF", b"MZ", b"\xca\xfe\xba\xbe", b"\xcf\xfa\xed\xfe", b"\xfe\xed\xfa\xcf", b"#!")
+_ONNX: Final = frozenset({0x12, 0x1A, 0x22, 0x28, 0x32, 0x3A, 0x42})
 _CODE: Final = (".py", ".pyc", ".so", ".dll", ".dylib", ".sh", ".pyd", ".jar")
 _BY_NAME: Final[dict[str, tuple[str, bool | None, str]]] = {
     ".safetensors": ("safetensors", False, "tensors only"),
@@ -104,10 +105,7 @@ def _file(path: Path) -> Format:
             if found is not None:
                 return found
             file.seek(0)
-    said = by_name(path.name)
-    return (
-        said._replace(seen=said.name == "onnx") if said.name == "onnx" else Format("unknown", None, "no form we know")
-    )
+    return Format("unknown", None, "of no form we know")
 
 
 def _folder(path: Path) -> Format:
@@ -148,7 +146,7 @@ def _by_magic(head: bytes, file: IO[bytes], path: Path) -> Format | None:
         return Format("hdf5", found, why)
     if head.startswith(_PROGRAMS):
         return Format("program", True, "a program or library of the machine")
-    return _safetensors(head, path) or _onnx(head, path)
+    return _safetensors(head, path) or _onnx(head)
 
 
 _MAGIC: Final[dict[bytes, Format]] = {
@@ -178,14 +176,10 @@ def _safetensors(head: bytes, path: Path) -> Format | None:
     return Format("safetensors", False, "tensors only") if isinstance(found, dict) else None
 
 
-def _onnx(head: bytes, path: Path) -> Format | None:
-    """A protobuf whose first field is the version of its form; the second a text or another number."""
-    first = (
-        len(head) > 3 and head[0] == 0x08 and 1 <= head[1] <= 0x20 and head[2] in {0x12, 0x1A, 0x22, 0x28, 0x3A, 0x42}
-    )
-    if not first and path.suffix != ".onnx":
-        return None
-    return Format("onnx", False, "a graph of operators") if first else None
+def _onnx(head: bytes) -> Format | None:
+    """A protobuf whose first field is the version of its form, and the second who made it, or the graph."""
+    found = len(head) > 3 and head[0] == 0x08 and 1 <= head[1] <= 0x20 and head[2] in _ONNX
+    return Format("onnx", False, "a graph of operators") if found else None
 
 
 def _numpy(head: bytes, file: IO[bytes], path: Path) -> Format | None:

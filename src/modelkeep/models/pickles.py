@@ -28,8 +28,8 @@ _UNFIT_MODULES: Final = frozenset(
     {
         "asyncio", "bdb", "cffi", "code", "codeop", "commands", "ctypes", "ftplib", "http", "httpx", "importlib", "imp",
         "multiprocessing", "nt", "os", "pdb", "pip", "pkgutil", "platform", "posix", "pty", "requests", "runpy",
-        "shutil", "signal", "smtplib", "socket", "socketserver", "ssl", "subprocess", "sys", "tempfile", "threading", "timeit",
-        "urllib", "urllib2", "urllib3", "venv", "webbrowser", "xmlrpc", "zipimport",
+        "shutil", "signal", "smtplib", "socket", "socketserver", "ssl", "subprocess", "sys", "tempfile", "threading",
+        "timeit", "urllib", "urllib2", "urllib3", "venv", "webbrowser", "xmlrpc", "zipimport",
     }
 )  # fmt: skip
 _UNFIT_NAMES: Final = frozenset(
