@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
+from modelkeep.alerts.causes import Causes, Explain, unexplained
 from modelkeep.alerts.channel import Channel
 from modelkeep.alerts.channels.loopback import Loopback
 from modelkeep.alerts.drill import Drill, deliver_drill
@@ -48,6 +49,7 @@ class Alerts:
         storm: more alerts than this of one rule and model at once become one message.
         catch_up_ns: evaluation times missed on a running clock are made up for this far back.
         fallback: the channel that is told what the route could not deliver; empty for none.
+        explain: says what changed before an alert.
 
     Raises:
         BadInput: an expression cannot be evaluated, or there is no such channel; the message names the rule.
@@ -68,6 +70,7 @@ class Alerts:
         storm: int = 5,
         catch_up_ns: int = 10 * MINUTE,
         fallback: str = "",
+        explain: Explain = unexplained,
     ) -> None:
         self._entries, self._query, self._groups = entries, query, tuple(distinct(rules))
         self.channels: Final[Mapping[str, Channel]] = {LOOPBACK: Loopback(), **channels}
@@ -79,7 +82,10 @@ class Alerts:
         self._jumps = not (events_clock is wall or isinstance(events_clock, Wall))
         self._ids = Ids()
         self._ledger = Ledger(entries)
-        self._episodes = Episodes(route=self._route, link=link, storm=storm, repeat_ns=repeat_ns, make_id=self._ids)
+        self._causes = Causes(explain)
+        self._episodes = Episodes(
+            route=self._route, link=link, storm=storm, repeat_ns=repeat_ns, make_id=self._ids, texts=self._causes.texts
+        )
         self._outbox = Outbox(entries, self.channels, fallback=fallback)
         self._evaluating, self._lock = threading.Lock(), threading.RLock()
         self._counts: Counter[str] = Counter()
@@ -185,13 +191,13 @@ class Alerts:
             if instance.state != "firing":
                 raise Conflict(f"alert {alert} is {instance.state}", hint="Only a firing alert can be acknowledged.")
             at_ns = max(self._clocks[rule.clock].now_ns(), instance.since_ns)
-            change = _change(instance, "acknowledged", at_ns)
+            change = instance.turned("acknowledged", at_ns)
             acked = replace(
                 instance, state="acknowledged", since_ns=at_ns, acked_by=by, acked_ns=self._wall.now_ns(), note=note
             )
             with self._entries.begin() as connection:
                 [change] = self._ledger.record(connection, [change])
-                self._ledger.write(connection, Batch([_entry(rule, acked)]))
+                self._ledger.write(connection, Batch([self._causes.entry(rule, acked)]))
             self._instances[rule.key][alert] = acked
             return change
 
@@ -369,6 +375,7 @@ class Alerts:
     ) -> None:
         """Writes one batch; memory follows only when it is on disk."""
         started = {one.id: one.started_ns for _, one in touched}
+        self._causes.ask((change for _, change in changes), started)
         with self._entries.begin() as connection:
             recorded = self._ledger.record(connection, [change for _, change in changes])
             told = [
@@ -376,7 +383,7 @@ class Alerts:
                 for (rule, _), change in zip(changes, recorded, strict=True)
             ]
             plan = self._episodes.changed(told, self._wall.now_ns())
-            alerts = [_entry(rule, one) for rule, one in touched]
+            alerts = [self._causes.entry(rule, one) for rule, one in touched]
             self._ledger.write(connection, Batch(alerts, plan.postings, group.key, last))
         self._episodes.accept(plan)
         for rule, one in touched:
@@ -384,6 +391,7 @@ class Alerts:
             live[one.id] = one
             if one.state not in LIVE:
                 del live[one.id]
+        self._causes.forget(one for _, one in touched)
         self._progress[group.key] = last
         self._counts["transitions"] += len(changes)
 
@@ -413,7 +421,7 @@ class Alerts:
                 one, rule = entry.instance, Rule(entry.instance.rule, "", clock=entry.clock)
                 at_ns = max(self._clocks[entry.clock].now_ns(), one.since_ns)
                 state: State = "inactive" if one.state == "pending" else "resolved"
-                changes.append(_change(one, state, at_ns))
+                changes.append(one.turned(state, at_ns))
                 ended.append(replace(entry, instance=replace(one, state=state, since_ns=at_ns, resolved_ns=at_ns)))
                 told.append((rule, self._muted(one.labels, entry.clock, at_ns), one.started_ns))
             recorded = self._ledger.record(connection, changes)
@@ -444,6 +452,7 @@ class Alerts:
         self._progress = self._ledger.progress()
         self._silences = {one.id: one for one in self._ledger.silences()}
         kept = self._ledger.alerts()
+        self._causes.load(kept)
         for entry in kept:
             rule = by_prefix.get(entry.instance.id[:PREFIX])
             if rule is None:
@@ -487,11 +496,3 @@ class Alerts:
         state: State = next((name for name in order if states[name]), "inactive")
         health = self._health[rule.key]
         return RuleStatus(rule, state, states.total(), health.failures, health.error, health.seconds)
-
-
-def _entry(rule: Rule, instance: Instance) -> Alert:
-    return Alert(instance, rule.texts(instance.labels, instance.value), rule.clock)
-
-
-def _change(instance: Instance, state: State, at_ns: int) -> Transition:
-    return Transition(at_ns, instance.id, instance.rule, instance.labels, instance.state, state, instance.value)

@@ -105,6 +105,7 @@ class Notification:
         if self.value is not None:
             lines.append(f"value: {self.value:.6g}")
         lines.append("labels: " + ", ".join(f"{name}={value}" for name, value in sorted(self.labels.items())))
+        lines += [f"changed: {self.annotations['changed']}"] if self.annotations.get("changed") else []
         lines += [f"- {_member(member)}" for member in self.members]
         return "\n".join([*lines, *([self.link] if self.link else [])])
 

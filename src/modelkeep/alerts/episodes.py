@@ -12,6 +12,13 @@ from modelkeep.alerts.rules import Rule
 from modelkeep.alerts.state import Instance, Transition
 
 Mute = Callable[[Mapping[str, str]], bool]
+Texts = Callable[[Rule, str, Mapping[str, str], float], dict[str, str]]
+"""A rule, the id of an alert, its labels and its value → its annotations."""
+
+
+def plainly(rule: Rule, alert: str, labels: Mapping[str, str], value: float) -> dict[str, str]:
+    """Gives the annotations as the rule has them."""
+    return rule.texts(labels, value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +65,14 @@ class Episodes:
         storm: more alerts than this of one rule and model at once become one message.
         repeat_ns: a firing alert is told again after this long; 0 for never.
         make_id: gives a new id, later ones greater.
+        texts: fills annotations in.
     """
 
-    def __init__(self, *, route: str, link: str, storm: int, repeat_ns: int, make_id: Callable[[], str]) -> None:
+    def __init__(
+        self, *, route: str, link: str, storm: int, repeat_ns: int, make_id: Callable[[], str], texts: Texts = plainly
+    ) -> None:
         self._route, self._link, self._storm = route, link, storm
-        self._repeat, self._make_id = repeat_ns, make_id
+        self._repeat, self._make_id, self._texts = repeat_ns, make_id, texts
         self._episodes: dict[str, Episode] = {}
 
     def load(self, ledger: Ledger, burning: Sequence[Alert], muted_since: Callable[[Alert, int | None], bool]) -> None:
@@ -101,12 +111,12 @@ class Episodes:
                 told = None if change.muted or not self._route else now_ns
                 episodes[one.alert] = episode = Episode(one.seq, told_ns=told, muted=change.muted)
                 if told is not None:
-                    notices.append(_notice(change, "firing", episode))
+                    notices.append(self._notice(change, "firing", episode))
             elif one.to_state == "resolved":
                 before = episodes.get(one.alert) or self._episodes.get(one.alert)
                 episodes[one.alert] = None
                 if before is not None and before.told_ns is not None and not change.muted:
-                    notices.append(_notice(change, "resolved", before))
+                    notices.append(self._notice(change, "resolved", before))
         return self._plan(notices, episodes, now_ns)
 
     def due(self, firing: Iterable[tuple[Rule, Instance]], mute: Mute, now_ns: int) -> Plan:
@@ -126,7 +136,7 @@ class Episodes:
             if self._route and not muted and (said := self._when(before, now_ns)) is not None:
                 after = replace(after, told_ns=said)
                 change = Change(rule, _standing(instance, before.seq), instance.started_ns, muted=False)
-                notices.append(_notice(change, "firing", before, repeated=before.told_ns is not None))
+                notices.append(self._notice(change, "firing", before, repeated=before.told_ns is not None))
             if after != before:
                 episodes[instance.id] = after
         return self._plan(notices, episodes, now_ns)
@@ -138,6 +148,22 @@ class Episodes:
                 self._episodes.pop(alert, None)
             else:
                 self._episodes[alert] = episode
+
+    def _notice(self, change: Change, state: State, episode: Episode, *, repeated: bool = False) -> Notice:
+        one = change.transition
+        return Notice(
+            one.alert,
+            state,
+            one.rule,
+            one.labels,
+            self._texts(change.rule, one.alert, one.labels, one.value),
+            one.value,
+            change.since_ns,
+            one.at_ns,
+            one.seq,
+            episode.thread,
+            repeated,
+        )
 
     def _when(self, episode: Episode, now_ns: int) -> int | None:
         """Gives when the next message was due, or None when none is; a late look does not shift the next one."""
@@ -174,21 +200,4 @@ def _standing(instance: Instance, seq: int) -> Transition:
         "firing",
         instance.value,
         seq,
-    )
-
-
-def _notice(change: Change, state: State, episode: Episode, *, repeated: bool = False) -> Notice:
-    one = change.transition
-    return Notice(
-        one.alert,
-        state,
-        one.rule,
-        one.labels,
-        change.rule.texts(one.labels, one.value),
-        one.value,
-        change.since_ns,
-        one.at_ns,
-        one.seq,
-        episode.thread,
-        repeated,
     )

@@ -60,6 +60,10 @@ class Instance:
     acked_ns: int | None = None
     note: str = ""
 
+    def turned(self, state: State, at_ns: int) -> Transition:
+        """Gives its change to another state."""
+        return Transition(at_ns, self.id, self.rule, self.labels, self.state, state, self.value)
+
 
 @dataclass(frozen=True, slots=True)
 class Transition:

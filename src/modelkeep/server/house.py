@@ -125,6 +125,7 @@ class House:
             events_clock=self.settled or self.wall,
             wall=self.wall,
             link=settings.address,
+            explain=self.models.explain,
         )
         self.sampling = Sampling(self)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import orjson
@@ -297,7 +297,7 @@ class Serving:
             "count": len(found),
         }
 
-    def explain(self, labels: dict[str, str], at_ns: int) -> str:
+    def explain(self, labels: Mapping[str, str], at_ns: int) -> str:
         """Gives the newest change of what served before an alert's condition began to hold; empty for none."""
         return changed.annotation(self._changes(at_ns, labels.get("model", ""), at_ns - _NEARBY_NS), at_ns)
 
