@@ -41,6 +41,19 @@ def test_a_patch_is_one_that_git_applies(root: Path, tmp_path: Path) -> None:
     assert git(root, "status", "--porcelain=v1", "-uall") == "M a.py\nA  new\n?? sub/untracked.py"
 
 
+def test_names_that_git_cannot_read_behind_a_prefix_are_written_without_one(root: Path, tmp_path: Path) -> None:
+    (root / " ").mkdir()
+    (root / " " / "empty").write_bytes(b"")
+    (root / "a.py").write_bytes(b"x = 2\n")
+    made = patches.make(root)
+    assert made is not None
+    text = patches.inflated(made.deflated, made.digest, made.size)
+    assert text.startswith(b"# Apply it with: git apply -p0\n")
+    git(tmp_path, "clone", "-q", "r", "clone")
+    git(tmp_path / "clone", "apply", "-p0", given=text)
+    assert (tmp_path / "clone" / " " / "empty").read_bytes() == b""
+
+
 def test_what_looks_like_a_secret_and_other_repositories_are_left_out(root: Path) -> None:
     secrets = [
         ".env",
@@ -135,4 +148,9 @@ def test_too_much_code_has_no_name(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert patches.content(tmp_path) == ""
     monkeypatch.setattr(patches, "_CONTENT_FILES", 10)
     monkeypatch.setattr(patches, "_CONTENT_BYTES", 50)
+    assert patches.content(tmp_path) == ""
+    monkeypatch.setattr(patches, "_CONTENT_BYTES", 51)
+    assert patches.content(tmp_path) != ""
+    (tmp_path / "sub").mkdir()
+    monkeypatch.setattr(patches, "_CONTENT_FOLDERS", 1)
     assert patches.content(tmp_path) == ""

@@ -25,6 +25,7 @@ _FILES: Final = 2_000
 _TIMEOUT_S: Final = 10.0
 _CONTENT_FILES: Final = 2_000
 _CONTENT_BYTES: Final = 50_000_000
+_CONTENT_FOLDERS: Final = 5_000
 _LINK: Final = "120000"
 _SUBMODULE: Final = "160000"
 _GONE: Final = "000000"
@@ -38,8 +39,11 @@ _STATUS: Final = (
 )
 _DIFF: Final = (
     "diff-index", "--cached", "-p", "--binary", "--full-index", "--no-renames", "--no-ext-diff", "--no-textconv",
-    "--no-color", "--diff-algorithm=myers", "--unified=3", "--src-prefix=a/", "--dst-prefix=b/",
+    "--no-color", "--diff-algorithm=myers", "--unified=3",
 )  # fmt: skip
+_PREFIXED: Final = ("--src-prefix=a/", "--dst-prefix=b/")
+_PLAIN: Final = b"# Apply it with: git apply -p0\n"
+"""Begins a patch whose names have no prefix: git cannot read a folder's name that ends in a space behind one."""
 _SECRET: Final = re.compile(
     r"\.env(\..*)?|.*\.(pem|key|p12|pfx|jks|keystore|kdbx)|id_(rsa|dsa|ecdsa|ed25519)(\..*)?|\.netrc|\.pgpass|\.pypirc|"
     r"[^.]*(credential|secret|passwo?r?d|api[-_]?key|(?<![a-z])token)s?(\.(json|ya?ml|toml|ini|txt|cfg|conf))?",
@@ -98,9 +102,11 @@ def make(folder: Path, *, most_bytes: int = MOST_BYTES, timeout_s: float = _TIME
         asked.around = around
         asked.run("read-tree", head)
         asked.run("update-index", "-z", "--index-info", given=b"".join(_entries(asked, root, state, b"0" * len(head))))
-        patch = asked.run(*_DIFF, head, "--")
+        plain = any(" /" in path for path in (*state.untracked, *(path for _, path in state.changed)))
+        patch = asked.run(*_DIFF, *(["--no-prefix"] if plain else _PREFIXED), head, "--")
     if not patch:
         return None
+    patch = _PLAIN + patch if plain else patch
     deflated = zlib.compress(patch, 6)
     if len(deflated) > most_bytes:
         refused = f"the patch has {len(deflated)} bytes deflated, more than {most_bytes}"
@@ -153,10 +159,9 @@ def apply(git: Git, commit: str, patch: bytes, folder: Path) -> list[str]:
     found = git.resolve(commit)
     with private(git, folder) as around:
         _command(folder, around, "read-tree", found)
-        code, _, complaint = attempt(
-            ("apply", "--cached", "--binary", "--whitespace=nowarn", "--no-ignore-whitespace", "-"),
-            folder.absolute(), extra=around, given=patch,
-        )  # fmt: skip
+        prefix = "-p0" if patch.startswith(_PLAIN) else "-p1"
+        words = ("apply", "--cached", "--binary", prefix, "--whitespace=nowarn", "--no-ignore-whitespace", "-")
+        code, _, complaint = attempt(words, folder.absolute(), extra=around, given=patch)
         if code:
             said = complaint.strip().splitlines()[:1] or ["no reason"]
             raise Corrupt(
@@ -184,11 +189,14 @@ def content(folder: Path) -> str:
     """Gives a name for the Python code below a folder, which changes when any of its files does; empty when it is none.
 
     It is for code without git: `content:` and a BLAKE2b digest over the paths and bytes of its `*.py` files. Hidden
-    folders, environments and installed packages are left out; more than 2,000 files or 50 MB have no name.
+    folders, environments and installed packages are left out; more than 2,000 files, 50 MB or 5,000 folders have no
+    name.
     """
     files: list[tuple[str, Path]] = []
     size = 0
     for found in _sources(folder):
+        if found is None:
+            return ""
         size += found.stat().st_size
         files.append((found.relative_to(folder).as_posix(), found))
         if len(files) > _CONTENT_FILES or size > _CONTENT_BYTES:
@@ -200,8 +208,12 @@ def content(folder: Path) -> str:
     return f"content:{engine.hexdigest()}" if files else ""
 
 
-def _sources(folder: Path) -> Iterator[Path]:
-    for place, folders, names in os.walk(folder):
+def _sources(folder: Path) -> Iterator[Path | None]:
+    """The files of a folder that are code; None in the end when there are too many folders to look at."""
+    for number, (place, folders, names) in enumerate(os.walk(folder)):
+        if number >= _CONTENT_FOLDERS:
+            yield None
+            return
         here = Path(place)
         folders[:] = sorted(
             name
