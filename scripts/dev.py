@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The two commands of a checkout: `demo` runs modelkeep on real flights, `test` proves the build.
+"""The commands of a checkout: `demo` runs modelkeep on real flights, `test` proves the build, `page` builds the page.
 
 Needs Python 3.11 or newer and git; makes `.venv` beside itself and installs there with constraints.txt.
 Anything after the command goes to it: `python3 scripts/dev.py demo --exit`, `python3 scripts/dev.py test tests/core`.
@@ -7,9 +7,11 @@ Anything after the command goes to it: `python3 scripts/dev.py demo --exit`, `py
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
 import os
+import runpy
 import shutil
 import subprocess
 import sys
@@ -28,6 +30,7 @@ SERVICES = {
     "etcd-server": "etcd",
     "postgresql": "/usr/lib/postgresql/15/bin/postgres",
     "redis-server": "redis-server",
+    "chromium": "chromium",
 }
 """Debian package → the command or file that shows it is there; tests start private instances of these."""
 PYTHON_PEERS = ("dvc", "moto")
@@ -41,12 +44,15 @@ def main(arguments: list[str]) -> int:
         return refuse(f"modelkeep needs Python 3.11 or newer; this is {sys.version.split()[0]}.")
     if command == "demo":
         install("demo")
+        page()
         return run([BIN / "modelkeep", "demo", *rest])
     if command == "test":
         install("test")
         services()
         peers()
-        return test(rest)
+        return page() or test(rest)
+    if command == "page":
+        return page()
     if command == "services":
         services()
         peers()
@@ -92,6 +98,20 @@ def install(extra: str) -> None:
     if code := run([*pip, "-c", "constraints.txt", "-e", f".[{extra}]"]):
         sys.exit(code)
     stamp.write_text(wanted, encoding="utf-8")
+
+
+def page() -> int:
+    """Builds the web page if its sources have changed: with the machine's node, else through pip with node's wheel."""
+    steps = runpy.run_path(str(ROOT / "ui" / "build_page.py"))
+    if steps["is_built"]():
+        return 0
+    print("Building the web page", flush=True)
+    if steps["system_node"]() is not None:
+        return run([sys.executable, ROOT / "ui" / "build_page.py"])
+    if not (BIN / "python").exists() and (code := run([sys.executable, "-m", "venv", VENV])):
+        return code
+    pip = [BIN / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    return run([*pip, "-e", "."]) or int(not steps["is_built"]())
 
 
 def services() -> None:
@@ -142,6 +162,10 @@ def peers() -> None:
         azurite.mkdir(parents=True, exist_ok=True)
         if run(["npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", azurite, AZURITE]):
             print("azurite could not be installed; tests that need it are skipped by name.")
+    if shutil.which("npm"):
+        steps = runpy.run_path(str(ROOT / "ui" / "build_page.py"))
+        with contextlib.suppress(steps["NoPage"]):
+            steps["packages"]([shutil.which("npm")], tests=True)
 
 
 def test(selection: list[str]) -> int:

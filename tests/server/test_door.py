@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from modelkeep.core.errors import BadInput
-from modelkeep.server.routes import SCOPES, Routes
+from modelkeep.server.routes import OPEN, SCOPES, Routes
 from tests.server.conftest import Running, running
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "reference" / "http.md"
@@ -26,7 +26,7 @@ ALLOWED = {
 def closed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Running, dict[str, str]]]:
     """A server with one token of each scope."""
     with running(tmp_path_factory.mktemp("closed") / "data") as server:
-        texts = {scope: server.house.tokens.create(scope, [scope])[1] for scope in SCOPES if scope != "none"}
+        texts = {scope: server.house.tokens.create(scope, [scope])[1] for scope in SCOPES if scope not in OPEN}
         server.serving.app.door.look_again()
         yield server, texts
 
@@ -49,6 +49,9 @@ def test_every_route_by_every_token(closed: tuple[Running, dict[str, str]]) -> N
             where = f"{route.method} {route.path} with {scope}"
             if route.scope == "none":
                 assert answer.status_code == 200, where
+            elif route.scope == "page":
+                assert answer.status_code in {200, 400, 404}, where
+                assert not text or text not in answer.text
             elif scope not in ALLOWED:
                 assert answer.status_code == 401, where
                 assert answer.headers["www-authenticate"].startswith("Bearer")
@@ -118,6 +121,16 @@ def test_a_route_without_a_scope_cannot_be_entered(scope: str) -> None:
 
     with pytest.raises(BadInput):
         Routes().add("GET", "/x", scope, answer)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("path", ["/api/v1/models", "/v1/kv/{key...}", "/metrics", "/openapi.json", "/api/2.0/x"])
+def test_no_route_with_data_can_be_a_file_of_the_page(path: str) -> None:
+    async def answer(*_: object) -> None: ...
+
+    with pytest.raises(BadInput):
+        Routes().add("GET", path, "page", answer)
+    with pytest.raises(BadInput):
+        Routes().add("POST", "/x", "page", answer)
 
 
 def test_a_route_is_entered_once() -> None:

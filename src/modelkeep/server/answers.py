@@ -7,7 +7,7 @@ from typing import Final
 
 import orjson
 from starlette.responses import Response
-from starlette.types import Send
+from starlette.types import Scope, Send
 
 from modelkeep.core.errors import BadInput, Busy, Denied, Error, Missing, Unreachable
 from modelkeep.core.shapes import Json
@@ -47,6 +47,17 @@ async def error(send: Send, found: Error, path: str) -> None:
     """Sends an error in the form that its path uses."""
     body = prometheus_error(found) if is_prometheus(path) else plain_error(found)
     await json(send, orjson.dumps(body), status=found.status, headers=error_headers(found))
+
+
+async def refuse_socket(scope: Scope, send: Send, found: Error) -> None:
+    """Answers a WebSocket that is not let in, as HTTP where the server in front can."""
+    if "websocket.http.response" not in scope.get("extensions", {}):
+        await send({"type": "websocket.close", "code": 1008})
+        return
+    body = orjson.dumps(plain_error(found))
+    headers = [(b"content-type", b"application/json"), *error_headers(found), *SAFE]
+    await send({"type": "websocket.http.response.start", "status": found.status, "headers": headers})
+    await send({"type": "websocket.http.response.body", "body": body})
 
 
 def error_headers(found: Error) -> Headers:

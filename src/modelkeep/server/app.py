@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from modelkeep._version import __version__
 from modelkeep.core.errors import Error, Unreachable
 from modelkeep.server import answers, prometheus
 from modelkeep.server.api import Api
@@ -16,7 +15,10 @@ from modelkeep.server.consul import Consul
 from modelkeep.server.crew import Crew
 from modelkeep.server.door import Door
 from modelkeep.server.ingest import Ingest
+from modelkeep.server.live import Live
+from modelkeep.server.page import STATIC, Page
 from modelkeep.server.routes import Routes
+from modelkeep.server.session import Session, Sessions
 from modelkeep.wire.form import forms
 
 if TYPE_CHECKING:
@@ -24,8 +26,11 @@ if TYPE_CHECKING:
 
 DECODERS: Final = 4
 """Threads that decode bodies."""
-WELCOME: Final = f"""modelkeep {__version__}
+LIVE: Final = 2
+"""Threads that look for what is new, for pages that are open."""
+WELCOME: Final = """modelkeep
 
+This address is a page for browsers.
 Send records to /api/v1/ingest (SDK) or /api/v1/predictions (JSON).
 Ask /api/v1/models, /api/v1/quality, /api/v1/drift, /api/v1/alerts; PromQL at /api/v1/query; SQL at /api/v1/sql.
 The routes are described at /openapi.json and in docs/reference/http.md; this server's state is at /api/v1/status.
@@ -45,10 +50,13 @@ class App:
         self._house = house
         self._asking = Crew("query", limits.queries, waiting=4 * limits.queries)
         self._decoding = Crew("decode", DECODERS, waiting=limits.requests)
+        self._live_crew = Crew("live", LIVE, waiting=1_000)
+        sessions = Sessions(house.folder / "sessions.json", house.tokens, house.wall, house.settings.port)
         self.door: Final = Door(
             self.routes,
             house.tokens,
             house.own,
+            logins=sessions,
             host=house.settings.host,
             hosts=house.settings.hosts,
             requests=limits.requests,
@@ -74,7 +82,7 @@ class App:
         self.routes.add("PUT DELETE", "/v1/kv/{key...}", "admin", self.consul)
         self.routes.add("GET", "/api/v1/backup", "admin", Backup(house))
         self.routes.add("GET", "/openapi.json", "read", self._openapi())
-        self.routes.add("GET", "/", "read", _text(WELCOME))
+        self._page(sessions)
         self.routes.add("GET", "/healthz", "none", _live)
         self.routes.add("GET", "/readyz", "none", self._ready)
         house.own.read(self._figures)
@@ -82,9 +90,24 @@ class App:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self.door(scope, receive, send)
 
+    def _page(self, sessions: Sessions) -> None:
+        """Enters what the web page needs."""
+        house = self._house
+        Page(STATIC, WELCOME).add(self.routes)
+        session = Session(
+            sessions,
+            house.tokens,
+            self.door,
+            lambda: (house.settings.clock, house.clocks.now_ns(), house.wall.now_ns()),
+        )
+        self.routes.add("GET POST DELETE", "/api/v1/session", "page", session)
+        self.live: Live = Live(house, self._live_crew, self.door.still)
+        self.routes.add("GET", "/api/v1/live", "read", self.live, socket=True)
+
     def close(self) -> None:
         """Waits for the threads."""
         self.consul.close()
+        self._live_crew.close()
         self._asking.close()
         self._decoding.close()
 
@@ -93,6 +116,8 @@ class App:
             ("modelkeep_ingest_waiting", {}, self.ingest.waiting),
             ("modelkeep_query_waiting", {}, self._asking.busy),
             ("modelkeep_kv_waiting", {}, self.consul.waiting),
+            ("modelkeep_live_connections", {}, self.live.connections),
+            ("modelkeep_live_messages_total", {}, self.live.messages),
             *(
                 ("modelkeep_configuration_changes_total", {"state": state}, count)
                 for state, count in self._house.configurations.counts().items()
@@ -118,13 +143,6 @@ class App:
 
 def _unready(why: str) -> Error:
     return Unreachable(f"no records are taken now: {why}", hint="Try again in a moment.")
-
-
-def _text(text: str) -> ASGIApp:
-    async def page(scope: Scope, receive: Receive, send: Send) -> None:
-        await answers.answer(send, text.encode(), status=200, media_type=b"text/plain; charset=utf-8")
-
-    return page
 
 
 async def _live(scope: Scope, receive: Receive, send: Send) -> None:

@@ -13,12 +13,14 @@ from starlette.types import Message, Receive, Scope, Send
 from modelkeep.core.errors import BadInput, Busy, Denied, Error, Missing
 from modelkeep.server import answers, body
 from modelkeep.server.own import Own
-from modelkeep.server.routes import Route, Routes
+from modelkeep.server.routes import OPEN, Route, Routes
 
 log: Final = logging.getLogger(__name__)
 
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _FRESH_S: Final = 0.25
+_SOCKETS: Final = 1_000
+"""WebSockets open at a time."""
 _LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 
@@ -37,6 +39,12 @@ class Keys(Protocol):
     def check(self, text: str, /) -> Held | None: ...
 
     def exist(self) -> bool: ...
+
+
+class Logins(Protocol):
+    """Where the cookies of logged-in people are looked up."""
+
+    def of(self, scope: Scope, /) -> Held | None: ...
 
 
 def is_loopback(host: str) -> bool:
@@ -81,6 +89,7 @@ class Door:
         routes: everything that can be asked for.
         tokens: who may ask.
         own: where refusals are counted.
+        logins: who is logged in by cookie.
         host: the address listened on.
         hosts: more names of this server.
         requests: how many are worked on at a time.
@@ -88,20 +97,29 @@ class Door:
     """
 
     def __init__(
-        self, routes: Routes, tokens: Keys, own: Own, *, host: str, hosts: Iterable[str], requests: int, seconds: float
+        self,
+        routes: Routes,
+        tokens: Keys,
+        own: Own,
+        *,
+        logins: Logins,
+        host: str,
+        hosts: Iterable[str],
+        requests: int,
+        seconds: float,
     ) -> None:
-        self._routes, self._tokens, self._own = routes, tokens, own
+        self._routes, self._tokens, self._own, self._logins = routes, tokens, own, logins
         self._names = host_names(host, hosts)
         self._loopback = is_loopback(host)
         self._most, self._seconds = requests, seconds
-        self._inside = 0
+        self._inside = self._sockets = 0
         self._looked = (0.0, False)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await _lifespan(receive, send)
-        elif scope["type"] != "http":
-            await send({"type": "websocket.close", "code": 1008})
+        elif scope["type"] == "websocket":
+            await self._socket(scope, receive, send)
         else:
             await self._http(scope, receive, _Outward(send))
 
@@ -131,7 +149,7 @@ class Door:
         self._check_origin(scope)
         method, path = scope["method"], scope["path"]
         route, values, methods = self._routes.find(method, path)
-        if route is None or route.scope != "none":
+        if route is None or route.scope not in OPEN:
             scope["modelkeep.token"] = self._admit(scope, route)
         if route is None:
             send.allow(methods)
@@ -141,6 +159,27 @@ class Door:
             small = await body.read(scope, receive, limit_bytes=body.SMALL, seconds=self._seconds)
             receive = body.again(small, receive)
         await route.answer(scope, receive, send)
+
+    async def _socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Lets a WebSocket in that asks for a route which answers such, or refuses it before it is open."""
+        try:
+            if self._sockets >= _SOCKETS:
+                raise Busy(f"{self._sockets} connections are open already")
+            self._check_host(scope)
+            self._check_same(scope)
+            route, _, _ = self._routes.find("GET", scope["path"])
+            token = self._admit(scope, route)
+            if route is None or not route.socket:
+                raise Missing(f"no WebSocket at {answers.clean(scope['path'][:100])}")
+        except Error as error:
+            self._count(error)
+            await answers.refuse_socket(scope, send, error)
+            return
+        self._sockets += 1
+        try:
+            await route.answer({**scope, "modelkeep.token": token}, receive, send)
+        finally:
+            self._sockets -= 1
 
     def _check_host(self, scope: Scope) -> None:
         host = body.header(scope, b"host").lower()
@@ -152,20 +191,36 @@ class Door:
 
     def _check_origin(self, scope: Scope) -> None:
         """Refuses what another site's page sends: an unsafe request comes from here, or from no page at all."""
-        if scope["method"] in _SAFE:
-            return
+        if scope["method"] not in _SAFE:
+            self._check_same(scope)
+
+    @staticmethod
+    def _check_same(scope: Scope) -> None:
         origin = body.header(scope, b"origin").lower()
         same = not origin or origin.partition("://")[2] == body.header(scope, b"host").lower()
         if not same or body.header(scope, b"sec-fetch-site") in {"cross-site", "same-site"}:
             raise Denied("the request comes from another site's page", hint="Send it without a browser, or from here.")
 
-    def _admit(self, scope: Scope, route: Route | None) -> Held | None:
-        if self._open():
-            return None
+    def whose(self, scope: Scope) -> Held | None:
+        """Gives the token of a request, from its headers or its cookie; None when there is no good one."""
         kind, _, text = body.header(scope, b"authorization").partition(" ")
         if not kind and (named := body.header(scope, b"x-consul-token")):
             kind, text = "bearer", named
-        token = self._tokens.check(text.strip()) if kind.lower() == "bearer" else None
+        if not kind:
+            return self._logins.of(scope)
+        return self._tokens.check(text.strip()) if kind.lower() == "bearer" else None
+
+    def still(self, scope: Scope) -> bool:
+        """Whether whoever opened a WebSocket may still read."""
+        token = None if self.is_open() else self.whose(scope)
+        return self.is_open() or (token is not None and token.allows("read"))
+
+    def _admit(self, scope: Scope, route: Route | None) -> Held | None:
+        if self.is_open():
+            return None
+        token = self.whose(scope)
+        if token is not None and not body.header(scope, b"authorization"):
+            _check_page(scope)
         if token is None:
             raise Denied(
                 "no valid token",
@@ -179,7 +234,7 @@ class Door:
             )
         return token
 
-    def _open(self) -> bool:
+    def is_open(self) -> bool:
         """Whether everybody is let in: on loopback, while no token was ever made."""
         if not self._loopback:
             return False
@@ -196,6 +251,14 @@ class Door:
     def _count(self, error: Error) -> None:
         if isinstance(error, Denied):
             self._own.add("modelkeep_denied_total", reason="token" if error.status == 401 else "forbidden")
+
+
+def _check_page(scope: Scope) -> None:
+    """Refuses what changes something by a cookie and does not say that it comes from a page of ours."""
+    if scope.get("method", "GET") in _SAFE and scope["type"] == "http":
+        return
+    if not body.header(scope, b"origin") and not body.header(scope, b"x-consul-token"):
+        raise Denied("a cookie without an Origin", hint="Send a token instead: `Authorization: Bearer mk_…`.")
 
 
 class _Outward:

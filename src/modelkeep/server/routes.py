@@ -10,12 +10,19 @@ from starlette.types import ASGIApp as Asgi
 
 from modelkeep.core.errors import BadInput
 
-Need = Literal["none", "ingest", "read", "write", "admin"]
-"""What a route asks of a token; `none` is open to everybody and only for the two health routes."""
+Need = Literal["none", "page", "ingest", "read", "write", "admin"]
+"""What a route asks of a token.
 
-SCOPES: Final = ("none", "ingest", "read", "write", "admin")
+`none` is open to everybody and only for the two health routes; so is `page`, for the files of the web page, which hold
+no data, and for the session, which asks for the token itself.
+"""
+
+SCOPES: Final = ("none", "page", "ingest", "read", "write", "admin")
+OPEN: Final = frozenset({"none", "page"})
+"""What asks for no token."""
 _HOLE: Final = re.compile(r"\{(\w+(?:\.\.\.)?)\}")
-_OPEN: Final = frozenset({"/healthz", "/readyz"})
+_HEALTH: Final = frozenset({"/healthz", "/readyz"})
+_SESSION: Final = "/api/v1/session"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +34,14 @@ class Route:
         path: with `{name}` for a part that may be anything but a slash, `{name...}` for anything that follows.
         scope: what a token must allow.
         answer: the ASGI application that answers.
+        socket: whether it also answers WebSockets; all others are refused these.
     """
 
     method: str
     path: str
     scope: Need
     answer: Asgi
+    socket: bool = False
 
 
 class Routes:
@@ -53,25 +62,27 @@ class Routes:
         self._holed: list[tuple[re.Pattern[str], dict[str, Route]]] = []
         self._all: list[Route] = []
 
-    def add(self, methods: str, path: str, scope: Need, answer: Asgi) -> None:
+    def add(self, methods: str, path: str, scope: Need, answer: Asgi, *, socket: bool = False) -> None:
         """Enters a route.
 
         Args:
             methods: one or more, with spaces between.
             path: begins with a slash.
-            scope: must be given; `none` is refused for all but the health routes.
+            scope: must be given; `none` is refused for all but the health routes, `page` for any of the API but the
+                session.
             answer: the ASGI application.
+            socket: whether it also answers WebSockets.
 
         Raises:
             BadInput: no scope, or the route is entered already.
         """
-        if scope not in SCOPES or (scope == "none" and path not in _OPEN):
+        if scope not in SCOPES or (scope in OPEN and not _may_be_open(scope, methods, path)):
             raise BadInput(f"route {path}: {scope!r} is no scope", hint="Every route needs one of: ingest, read, …")
         table = self._table(path)
         for method in methods.split():
             if method in table:
                 raise BadInput(f"route {method} {path} is entered twice")
-            table[method] = Route(method, path, scope, answer)
+            table[method] = Route(method, path, scope, answer, socket)
             self._all.append(table[method])
 
     def find(self, method: str, path: str) -> tuple[Route | None, dict[str, str], list[str]]:
@@ -103,6 +114,12 @@ class Routes:
         made: dict[str, Route] = {}
         self._holed.append((re.compile(text, re.DOTALL), made))
         return made
+
+
+def _may_be_open(scope: Need, methods: str, path: str) -> bool:
+    if scope == "none":
+        return path in _HEALTH
+    return path == _SESSION or (methods == "GET" and not path.startswith(("/api", "/v1", "/metrics", "/openapi")))
 
 
 def _hole(name: str) -> str:

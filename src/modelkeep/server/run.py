@@ -108,6 +108,9 @@ class Serving:
                 limit_concurrency=_CONNECTIONS,
                 backlog=_BACKLOG,
                 h11_max_incomplete_event_size=64 << 10,
+                ws="websockets-sansio",
+                ws_max_size=64 << 10,
+                ws_per_message_deflate=False,
             )
         )
         self._thread: threading.Thread | None = None

@@ -126,13 +126,11 @@ class Tokens:
         public, secret = form.groups() if form else ("", "")
         digest, found = self._look(public) if form else (_NOBODY, None)
         same = hmac.compare_digest(digest, _digest(secret))
-        if not same or found is None or found.revoked_ns is not None:
-            return None
-        now = self._clock.now_ns()
-        if found.expires_ns is not None and now >= found.expires_ns:
-            return None
-        self._note(found, now)
-        return found
+        return self._good(found) if same else None
+
+    def held(self, token_id: str) -> Token | None:
+        """Gives the token of an id, or None when there is none, or it is expired or revoked: for sessions."""
+        return self._good(self._look(token_id)[1])
 
     def list(self) -> list[Token]:
         """Gives all tokens, oldest first, revoked and expired ones too."""
@@ -187,6 +185,15 @@ class Tokens:
                 self._known.clear()
             self._known[public] = (now, row.digest, found)
         return row.digest, found
+
+    def _good(self, found: Token | None) -> Token | None:
+        if found is None or found.revoked_ns is not None:
+            return None
+        now = self._clock.now_ns()
+        if found.expires_ns is not None and now >= found.expires_ns:
+            return None
+        self._note(found, now)
+        return found
 
     def _note(self, token: Token, now_ns: int) -> None:
         with self._lock:

@@ -1,0 +1,29 @@
+/** All views: one line each. The server gives the page for these paths only, see `server/page.py`. */
+
+import type { Component } from "svelte";
+import type { IconName } from "./components/Icon.svelte";
+import { t } from "./strings";
+import Model from "./views/Model.svelte";
+import Overview from "./views/Overview.svelte";
+
+export interface View {
+  path: string;
+  title: string;
+  icon: IconName;
+  group: keyof typeof t.groups;
+  component: Component;
+  /** Time range while nobody chose one. */
+  range?: string;
+  /** Shows nothing without a model. */
+  model?: boolean;
+}
+
+export const views: View[] = [
+  { path: "/", title: t.views.overview, icon: "overview", group: "watch", component: Overview },
+  { path: "/model", title: t.views.model, icon: "model", group: "watch", component: Model, model: true },
+];
+
+/** Gives the view of a path. */
+export function viewOf(path: string): View | undefined {
+  return views.find((view) => view.path === path.replace(/(.)\/$/, "$1"));
+}
