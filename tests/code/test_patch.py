@@ -41,16 +41,16 @@ def test_a_patch_is_one_that_git_applies(root: Path, tmp_path: Path) -> None:
     assert git(root, "status", "--porcelain=v1", "-uall") == "M a.py\nA  new\n?? sub/untracked.py"
 
 
-def test_names_that_git_cannot_read_behind_a_prefix_are_written_without_one(root: Path, tmp_path: Path) -> None:
+def test_names_that_git_writes_but_cannot_read_are_quoted(root: Path, tmp_path: Path) -> None:
     (root / " ").mkdir()
     (root / " " / "empty").write_bytes(b"")
     (root / "a.py").write_bytes(b"x = 2\n")
     made = patches.make(root)
     assert made is not None
     text = patches.inflated(made.deflated, made.digest, made.size)
-    assert text.startswith(b"# Apply it with: git apply -p0\n")
+    assert b'diff --git "a/ /empty" "b/ /empty"\n' in text
     git(tmp_path, "clone", "-q", "r", "clone")
-    git(tmp_path / "clone", "apply", "-p0", given=text)
+    git(tmp_path / "clone", "apply", given=text)
     assert (tmp_path / "clone" / " " / "empty").read_bytes() == b""
 
 

@@ -7,7 +7,7 @@ import re
 import stat
 import time
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -39,11 +39,8 @@ _STATUS: Final = (
 )
 _DIFF: Final = (
     "diff-index", "--cached", "-p", "--binary", "--full-index", "--no-renames", "--no-ext-diff", "--no-textconv",
-    "--no-color", "--diff-algorithm=myers", "--unified=3",
+    "--no-color", "--diff-algorithm=myers", "--unified=3", "--src-prefix=a/", "--dst-prefix=b/",
 )  # fmt: skip
-_PREFIXED: Final = ("--src-prefix=a/", "--dst-prefix=b/")
-_PLAIN: Final = b"# Apply it with: git apply -p0\n"
-"""Begins a patch whose names have no prefix: git cannot read a folder's name that ends in a space behind one."""
 _SECRET: Final = re.compile(
     r"\.env(\..*)?|.*\.(pem|key|p12|pfx|jks|keystore|kdbx)|id_(rsa|dsa|ecdsa|ed25519)(\..*)?|\.netrc|\.pgpass|\.pypirc|"
     r"[^.]*(credential|secret|passwo?r?d|api[-_]?key|(?<![a-z])token)s?(\.(json|ya?ml|toml|ini|txt|cfg|conf))?",
@@ -102,11 +99,9 @@ def make(folder: Path, *, most_bytes: int = MOST_BYTES, timeout_s: float = _TIME
         asked.around = around
         asked.run("read-tree", head)
         asked.run("update-index", "-z", "--index-info", given=b"".join(_entries(asked, root, state, b"0" * len(head))))
-        plain = any(" /" in path for path in (*state.untracked, *(path for _, path in state.changed)))
-        patch = asked.run(*_DIFF, *(["--no-prefix"] if plain else _PREFIXED), head, "--")
+        patch = _readable(asked.run(*_DIFF, head, "--"), (*state.untracked, *(path for _, path in state.changed)))
     if not patch:
         return None
-    patch = _PLAIN + patch if plain else patch
     deflated = zlib.compress(patch, 6)
     if len(deflated) > most_bytes:
         refused = f"the patch has {len(deflated)} bytes deflated, more than {most_bytes}"
@@ -159,8 +154,7 @@ def apply(git: Git, commit: str, patch: bytes, folder: Path) -> list[str]:
     found = git.resolve(commit)
     with private(git, folder) as around:
         _command(folder, around, "read-tree", found)
-        prefix = "-p0" if patch.startswith(_PLAIN) else "-p1"
-        words = ("apply", "--cached", "--binary", prefix, "--whitespace=nowarn", "--no-ignore-whitespace", "-")
+        words = ("apply", "--cached", "--binary", "--whitespace=nowarn", "--no-ignore-whitespace", "-")
         code, _, complaint = attempt(words, folder.absolute(), extra=around, given=patch)
         if code:
             said = complaint.strip().splitlines()[:1] or ["no reason"]
@@ -341,6 +335,19 @@ def _mode(path: Path) -> str:
     if stat.S_ISLNK(found):
         return _LINK
     return "100755" if found & stat.S_IXUSR else "100644"
+
+
+def _readable(patch: bytes, paths: Iterable[str]) -> bytes:
+    """Quotes names with a space before a slash: git writes them where a file begins, but cannot read them there."""
+    for path in paths:
+        if " /" in path:
+            raw = os.fsencode(path)
+            line = b"diff --git a/%s b/%s\n" % (raw, raw)
+            quoted = b'diff --git "a/%s" "b/%s"\n' % (raw, raw)
+            patch = (
+                quoted + patch[len(line) :] if patch.startswith(line) else patch.replace(b"\n" + line, b"\n" + quoted)
+            )
+    return patch
 
 
 def _quoted(path: str) -> bytes:
