@@ -13,6 +13,7 @@ from modelkeep._version import __version__ as __version__
 if TYPE_CHECKING:
     from modelkeep.configuration.change import Ledger
     from modelkeep.configuration.make import config as config
+    from modelkeep.models.load import load as load
     from modelkeep.sdk import logging as logging
     from modelkeep.sdk.asgi import ASGI as ASGI
     from modelkeep.sdk.calls import event as event
@@ -39,6 +40,7 @@ _ROOMS: Final = {
     "event": "modelkeep.sdk.calls",
     "feedback": "modelkeep.sdk.calls",
     "flush": "modelkeep.sdk.calls",
+    "load": "modelkeep.models.load",
     "log_context": "modelkeep.sdk.context",
     "log_prediction": "modelkeep.sdk.calls",
     "logging": "modelkeep.sdk",
@@ -62,6 +64,7 @@ __all__ = [
     "event",
     "feedback",
     "flush",
+    "load",
     "log_context",
     "log_prediction",
     "logging",
