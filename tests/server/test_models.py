@@ -140,7 +140,7 @@ def test_what_changed_before_a_moment_is_ranked(told: Running) -> None:
     words.ChangesTold.model_validate(answer, strict=True)
     found: list[dict[str, Any]] = answer["changes"]  # type: ignore[assignment]
     assert [(one["id"], one["near"]) for one in found] == [
-        ("r2", "own"), ("c2", "own"), ("s3", "own"), ("r1", "own"), ("t1", "maybe"), ("o1", "other"),
+        ("r2", "own"), ("c2", "own"), ("r1", "own"), ("s3", "maybe"), ("t1", "maybe"), ("o1", "other"),
     ]  # fmt: skip
     first = found[0]
     assert first["title"] == "churn 2 took over from 1: code aaaaaaaa → bbbbbbbb"

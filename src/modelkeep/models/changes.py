@@ -31,6 +31,7 @@ _SHOWN: Final = 3
 _DEPLOYS: Final[dict[str, Kind]] = {"tag": "tag", "merge": "merge", "deployment": "deployment"}
 _NAMES: Final = ("version", "code", "patch", "files", "data", "configuration", "role")
 
+
 class Deployed(Protocol):
     """What a webhook told; `store.deploys` keeps it."""
 
@@ -156,7 +157,7 @@ def _releases(known: Known, model: str) -> Iterator[Change]:
             command=_command(one, former, found),
             id=one.id,
             code=made.code,
-            near=_near(model, made.model),
+            near=_near(model, made.model, "maybe" if made.role == "shadow" else "own"),
         )
 
 
@@ -187,7 +188,11 @@ def _title(one: Stretch, former: Stretch | None, found: Sequence[Difference]) ->
     said = ", ".join(_said(each) for each in found if each.name not in {"version", "role"})
     if former.content.version == one.content.version:
         return f"{what}{where}: {said or 'began again'}"
-    return f"{what} took over from {former.content.version}{where}{f': {said}' if said else ''}"
+    if former.content.role != one.content.role:
+        verb = "took over from" if one.content.role == "live" else f"began as {one.content.role} beside"
+    else:
+        verb = f"took over{where} from"
+    return f"{what} {verb} {former.content.version}{f': {said}' if said else ''}"
 
 
 def _said(one: Difference) -> str:
@@ -198,18 +203,26 @@ def _said(one: Difference) -> str:
     return f"{one.name} {short(one.before)} → {short(one.after) or 'unknown'}"
 
 
+def bare_hash(text: str) -> str:
+    """Gives a version of data without the words that some write around its hash.
+
+    >>> bare_hash("md5: 0a1b2c.dir")
+    '0a1b2c'
+    """
+    return text.strip().removeprefix("md5:").strip().removesuffix(".dir")
+
+
 def short(text: str) -> str:
     """Gives a hash as people read it; what is no hash stays.
 
     >>> short("9f8e7d6c5b4a39281706f5e4d3c2b1a09f8e7d6c"), short("2026-03"), short("a" * 64 + "+" + "b" * 64)
     ('9f8e7d6c', '2026-03', 'aaaaaaaa+bbbbbbbb')
     """
-    return "+".join(part[:_SHORT] if _is_hash(part) else part for part in text.split("+"))
+    return "+".join(part[:_SHORT] if _is_hash(part) else part for part in bare_hash(text).split("+"))
 
 
 def _is_hash(text: str) -> bool:
-    bare = text.removesuffix(".dir")
-    return len(bare) >= 32 and not set(bare) - set("0123456789abcdef")
+    return len(text) >= 32 and not set(text) - set("0123456789abcdef")
 
 
 def _command(one: Stretch, former: Stretch | None, found: Sequence[Difference]) -> str:

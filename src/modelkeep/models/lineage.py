@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
 
-from modelkeep.models.changes import short
+from modelkeep.models.changes import bare_hash, short
 from modelkeep.models.timeline import Stretch
 
 if TYPE_CHECKING:
@@ -123,11 +123,6 @@ def begins(value: str, asked: str) -> bool:
 
 
 _SHORTEST: Final = 7
-
-
-def bare_hash(text: str) -> str:
-    """Gives a version of data without the words that some write around its hash."""
-    return text.strip().removeprefix("md5:").strip().removesuffix(".dir")
 
 
 def graph(

@@ -1,0 +1,1 @@
+"""The commands of `modelkeep model`, a file for each part."""
