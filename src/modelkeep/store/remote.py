@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final, NamedTuple, Protocol, cast
 
 from modelkeep.core.errors import BadInput, Error
+from modelkeep.store.blobs.digest import Digest
 
 PACKAGE: Final = "modelkeep.store.remotes"
 SCHEMES: Final[Mapping[str, str]] = {
@@ -61,13 +62,13 @@ class Download(NamedTuple):
 
     Args:
         key: where it lies.
-        path: the file that receives it; bytes that it holds already are the blob's first ones and are not
-            asked for again.
+        path: the file that receives it, as text where there are many; bytes that it holds already are the blob's
+            first ones and are not asked for again.
         size: in bytes; None when nobody knows.
     """
 
     key: str
-    path: Path
+    path: Path | str
     size: int | None
 
 
@@ -77,10 +78,12 @@ class Outcome(NamedTuple):
     Args:
         key: the blob.
         error: why it failed; None when it is there, whole.
+        digest: of the bytes that came, where they were hashed on their way.
     """
 
     key: str
     error: Error | None
+    digest: Digest | None = None
 
 
 Moved = Callable[[int], None]

@@ -70,7 +70,7 @@ class Partial:
         size: of the whole blob; a file that is longer begins again.
     """
 
-    def __init__(self, path: Path, size: int | None) -> None:
+    def __init__(self, path: Path | str, size: int | None) -> None:
         self.fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
         self.held = os.fstat(self.fd).st_size
         if size is not None and self.held > size:

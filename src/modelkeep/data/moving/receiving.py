@@ -148,24 +148,27 @@ class _Receiving:
 
         legacy = self.load.legacy
         sizes = self.load.sizes
-        paths = {oid: incoming.path(oid, legacy=legacy) for oid in sorted(oids)}
+        paths = {oid: incoming.place(oid, legacy=legacy) for oid in sorted(oids)}
         items = [Download(key_of(oid, legacy=legacy), path, sizes.get(oid)) for oid, path in paths.items()]
         bad: dict[str, str] = {}
-        done: dict[str, Path] = {}
+        done: dict[str, str] = {}
+        digests: dict[str, Digest] = {}
         published = 0
         with self.progress.begin(f"Fetching from {self.cloud.name}", total=self._total(oids), unit="bytes") as step:
             heard = Counted(step)
-            for key, error in self.cloud.remote.download(items, heard.add):
+            for key, error, digest in self.cloud.remote.download(items, heard.add):
                 oid = oid_of(key)
                 if error is not None:
                     self._failed(oid, error)
                     continue
                 done[oid] = paths[oid]
+                if digest is not None and not legacy:
+                    digests[oid] = digest
                 if len(done) >= _BATCH_FILES or heard.amount - published >= _BATCH_BYTES:
-                    bad |= dict(incoming.publish(done.items(), legacy=legacy))
+                    bad |= dict(incoming.publish(done.items(), digests, legacy=legacy))
                     self.tally.objects += len(done)
                     done, published = {}, heard.amount
-            bad |= dict(incoming.publish(done.items(), legacy=legacy))
+            bad |= dict(incoming.publish(done.items(), digests, legacy=legacy))
         self.tally.objects += len(done) - len(bad)
         self.tally.bytes += heard.amount
         return bad

@@ -124,7 +124,7 @@ class _Sending:
         sizes = {item.key: item.size for item in items}
         failed: set[str] = set()
         with self.progress.begin(f"Pushing to {self.cloud.name}", total=sum(sizes.values()), unit="bytes") as step:
-            for key, error in self.cloud.remote.upload(items, step.add):
+            for key, error, _ in self.cloud.remote.upload(items, step.add):
                 oid = oid_of(key)
                 if error is None:
                     self.tally.objects += 1

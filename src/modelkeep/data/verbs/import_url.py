@@ -191,7 +191,7 @@ def _fetched(repo: Repository, remote: Remote, found: Sequence[Stat], url: str, 
                 paths[one.key].unlink(missing_ok=True)
         items = [Download(one.key, paths[one.key], one.size) for one in found]
         with progress.begin(f"Fetching {url}", total=sum(one.size for one in found), unit="bytes") as step:
-            for key, error in remote.download(items, step.add):
+            for key, error, _ in remote.download(items, step.add):
                 if error is not None:
                     raise error
                 digest = file_digest(paths[key])

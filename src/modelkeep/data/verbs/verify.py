@@ -305,7 +305,7 @@ class _Reading:
         scratch.mkdir(parents=True, exist_ok=True)
         try:
             items = (Download(key_of(oid, legacy=legacy), scratch / oid, None) for oid in oids)
-            for key, error in self.cloud.remote.download(items, step.add):
+            for key, error, _ in self.cloud.remote.download(items, step.add):
                 if error is not None:
                     raise error
                 yield oid_of(key), scratch / oid_of(key)
@@ -326,6 +326,6 @@ class _Reading:
             path = blobs.path(oid, legacy=legacy)
             items.append(Upload(key_of(oid, legacy=legacy), path, path.stat().st_size))
         with self.progress.begin(f"Sending to {self.cloud.name}", unit="bytes") as step:
-            sent = {oid_of(key) for key, error in self.cloud.remote.upload(items, step.add) if error is None}
+            sent = {oid_of(key) for key, error, _ in self.cloud.remote.upload(items, step.add) if error is None}
         self.cloud.healed(sent)
         return sent

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from modelkeep.store.blobs.digest import SILENT, Digest, Step
 from modelkeep.store.blobs.durable import begin_writing
@@ -88,9 +88,9 @@ def copy_hashed(
         os.close(fd)
 
 
-def digest_of(fd: int, step: Step = SILENT, *, alone: bool = True) -> Digest:
-    """The digest of an open file, from where it stands; arguments and errors as for a path."""
-    return _digest(fd, -1, step, alone)
+def digest_of(fd: int, step: Step = SILENT, *, alone: bool = True, out: int = -1) -> Digest:
+    """The digest of an open file, from where it stands; what is read is written to `out`, if that is one too."""
+    return _digest(fd, out, step, alone)
 
 
 def file_blake3(path: Path | str, step: Step = SILENT) -> bytes:
@@ -126,6 +126,9 @@ def _blake3(fd: int, out: int, step: Step) -> bytes:
     from blake3 import blake3
 
     second, buffer, total = blake3(), memoryview(bytearray(_PIECE)), 0
+    if out >= 0 and os.fstat(fd).st_size >= _BESIDE:
+        _beside(fd, out, step, second)
+        return second.digest()
     while size := os.readv(fd, [buffer]):
         second.update(buffer[:size])
         if out >= 0:
@@ -170,9 +173,9 @@ def write_all(fd: int, data: bytes | memoryview) -> None:
 
 def _digest(fd: int, out: int, step: Step, alone: bool) -> Digest:
     size = os.fstat(fd).st_size
-    if alone and size >= _BESIDE:
-        return _beside(fd, out, step)
     md5, second, total = hashlib.md5(usedforsecurity=False), _second(size), 0
+    if alone and size >= _BESIDE:
+        total = _beside(fd, out, step, md5, second)
     while data := os.read(fd, _PIECE):
         md5.update(data)
         if second is not None:
@@ -192,18 +195,21 @@ def _second(size: int) -> blake3 | None:
     return blake3()
 
 
-def _beside(fd: int, out: int, step: Step) -> Digest:
+class _Hash(Protocol):
+    def update(self, data: memoryview, /) -> object: ...
+
+
+def _beside(fd: int, out: int, step: Step, here: _Hash, there: _Hash | None = None) -> int:
+    """Reads to the end, and writes if `out` is a file; gives how many bytes. One hash is computed in either thread."""
     from queue import SimpleQueue
     from threading import Thread
-
-    from blake3 import blake3
 
     free: SimpleQueue[memoryview | None] = SimpleQueue()
     full: SimpleQueue[tuple[memoryview, int] | BaseException] = SimpleQueue()
     for _ in range(_BUFFERS):
         free.put(memoryview(bytearray(_BUFFER)))
-    md5, second, total = hashlib.md5(usedforsecurity=False), blake3(), 0
-    reader = Thread(target=_feed, args=(fd, out, second, free, full), daemon=True)
+    total = 0
+    reader = Thread(target=_feed, args=(fd, out, there, free, full), daemon=True)
     reader.start()
     try:
         while True:
@@ -213,20 +219,20 @@ def _beside(fd: int, out: int, step: Step) -> Digest:
             buffer, size = piece
             if not size:
                 break
-            md5.update(buffer[:size])
+            here.update(buffer[:size])
             free.put(buffer)
             total += size
             step.add(size)
     finally:
         free.put(None)
         reader.join()
-    return Digest(md5.hexdigest(), second.digest(), total)
+    return total
 
 
 def _feed(
     fd: int,
     out: int,
-    second: blake3,
+    there: _Hash | None,
     free: SimpleQueue[memoryview | None],
     full: SimpleQueue[tuple[memoryview, int] | BaseException],
 ) -> None:
@@ -237,15 +243,13 @@ def _feed(
             size = os.readv(fd, [buffer])
             if not size:
                 break
-            if out < 0:
-                full.put((buffer, size))
-                second.update(buffer[:size])
-                continue
-            write_all(out, buffer[:size])
+            if out >= 0:
+                write_all(out, buffer[:size])
             full.put((buffer, size))
-            second.update(buffer[:size])
+            if there is not None:
+                there.update(buffer[:size])
             total += size
-            if total - begun >= _BEHIND:
+            if out >= 0 and total - begun >= _BEHIND:
                 begin_writing(out, begun, total - begun)
                 begun = total
         full.put((memoryview(b""), 0))

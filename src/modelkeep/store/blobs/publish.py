@@ -8,7 +8,8 @@ system lifts when the process ends, however it ends:
     whole-0/ab/…                     objects written by this run alone; swept away when it is gone
 
 Files that this run alone wrote for a first byte that the cache has not had yet are published by renaming their folder,
-so a first `add` needs 256 renames, not one for each file. Otherwise each file is renamed, in the order of the names.
+so a first `add` or `pull` needs 256 renames, not one for each file. Otherwise each file is renamed, in the order of the
+names.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ import errno
 import fcntl
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -61,12 +63,16 @@ class Incoming:
 
     def path(self, oid: str, *, legacy: bool = False) -> Path:
         """Where the bytes of an object are to be written; the file there may hold the beginning of them already."""
+        return Path(self.place(oid, legacy=legacy))
+
+    def place(self, oid: str, *, legacy: bool = False) -> str:
+        """The same as text, where there are many."""
         self._blobs.check_name(oid)
         folder = f"{self.folder}/parts/{'old' if legacy else 'md5'}/{oid[:2]}"
         if folder not in self._made:
             self._blobs.make_folder(Path(folder))
             self._made.add(folder)
-        return Path(f"{folder}/{oid[2:]}")
+        return f"{folder}/{oid[2:]}"
 
     def fresh(self) -> Path:
         """A new folder for objects that this run writes whole, each below the first byte of its name."""
@@ -76,7 +82,11 @@ class Incoming:
         return folder
 
     def publish(
-        self, items: Iterable[tuple[str, Path]], digests: Mapping[str, Digest] | None = None, *, legacy: bool = False
+        self,
+        items: Iterable[tuple[str, Path | str]],
+        digests: Mapping[str, Digest] | None = None,
+        *,
+        legacy: bool = False,
     ) -> list[Bad]:
         """Makes complete files objects, and gives those whose bytes are not what their name says; these are removed.
 
@@ -102,7 +112,7 @@ class Incoming:
             if oid in digests and digests[oid].md5[:32] != oid[:32]
         ]
         unread = [Checking(oid, path, legacy=legacy) for oid, path in paths.items() if oid not in digests]
-        blake3 = {oid: digest.blake3 for oid, digest in digests.items()}
+        blake3 = {oid: digests[oid].blake3 for oid in paths if oid in digests}
         with told(self.folder):
             for found in check(unread):
                 if found.problem:
@@ -113,8 +123,15 @@ class Incoming:
             for oid in paths.keys() - blake3.keys():
                 raise Missing(f"{paths[oid]}: is gone", hint="Run it again.")
             sound = {oid: _ready(path, blake3[oid]) for oid, path in paths.items()}
-            self._install(paths, lambda: self._blobs.known.remember(sound, legacy=legacy), legacy=legacy)
+            whole = self._full(paths.values())
+            self._install(paths, lambda: self._blobs.known.remember(sound, legacy=legacy), legacy=legacy, whole=whole)
+            self._made.difference_update(whole)
         return bad
+
+    def _full(self, paths: Iterable[str]) -> set[str]:
+        """Those of our folders in which nothing else is than these files."""
+        parts, folders = f"{self.folder}/parts/", Counter(map(os.path.dirname, paths))
+        return {name for name, count in folders.items() if name.startswith(parts) and len(os.listdir(name)) == count}
 
     def publish_whole(
         self,
@@ -144,7 +161,8 @@ class Incoming:
                 meanwhile()
 
         with told(folder):
-            self._install({oid: f"{top}/{oid[:2]}/{oid[2:]}" for oid in found}, work, legacy=legacy, whole=top)
+            whole = {f"{top}/{oid[:2]}" for oid in found}
+            self._install({oid: f"{top}/{oid[:2]}/{oid[2:]}" for oid in found}, work, legacy=legacy, whole=whole)
 
     def close(self) -> None:
         """Removes what is no beginning of a download, and lets another process take over the rest."""
@@ -162,9 +180,16 @@ class Incoming:
         self.close()
 
     def _install(
-        self, paths: Mapping[str, str], meanwhile: Callable[[], None], *, legacy: bool, whole: str = ""
+        self, paths: Mapping[str, str], meanwhile: Callable[[], None], *, legacy: bool, whole: Set[str]
     ) -> None:
-        """Puts the bytes on the disk, gives them their names, and puts the names on the disk."""
+        """Puts the bytes on the disk, gives them their names, and puts the names on the disk.
+
+        Args:
+            paths: object and file.
+            meanwhile: is done while the disk writes.
+            legacy: names and places are those of DVC before 3.0.
+            whole: folders in which nothing else is than these files.
+        """
         sync = partial(sync_files, paths.values(), os.fspath(self.folder))
         if len(paths) > FEW:
             beside(sync, meanwhile)
@@ -175,10 +200,11 @@ class Incoming:
         for oid in sorted(paths):
             prefixes.setdefault(oid[:2], []).append(oid)
         folders = []
-        for prefix, oids in prefixes.items():
+        for oids in prefixes.values():
             target = os.path.dirname(self._blobs.place_of(oids[0], legacy=legacy))
             folders.append(target)
-            if not (whole and self._rename_folder(f"{whole}/{prefix}", target)):
+            sources = {os.path.dirname(paths[oid]) for oid in oids}
+            if len(sources) > 1 or not sources <= whole or not self._rename_folder(sources.pop(), target):
                 self._rename_files(paths, oids, target)
         sync_names([*folders, *{os.path.dirname(folder) for folder in folders}])
 

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from modelkeep.core.errors import Error, Missing, Unreachable
-from modelkeep.store.blobs.digest import Step
+from modelkeep.store.blobs.checking import read_up_to
+from modelkeep.store.blobs.digest import Digest, Step
+from modelkeep.store.blobs.hashed import digest_of, md5_of, write_all
 from modelkeep.store.blobs.links import copy, reflink
 from modelkeep.store.forked import MANY, parted
 from modelkeep.store.remote import Download, Moved, Outcome, Remote, Stat, Upload
@@ -30,6 +32,7 @@ _DEPTH: Final = 2
 
 
 Batch = list[Upload]
+Rows = list[tuple[int, int, str]]
 
 
 class Local:
@@ -120,23 +123,52 @@ class Local:
         return disk_error(error, f"{self.folder}/{key}")
 
     def download(self, items: Iterable[Download], moved: Moved) -> Iterator[Outcome]:
-        """Copies blobs out, each from where an earlier attempt ended."""
-        for item in items:
+        """Copies blobs out, each from where an earlier attempt ended; those that begin here are hashed meanwhile."""
+        wanted = list(items)
+        if len(wanted) >= MANY:
+            fresh: list[Download] = []
+            for rows in parted(self._fetch_small, list(enumerate(wanted)), Rows):
+                moved(sum(size for _, size, _ in rows))
+                for number, size, md5 in rows:
+                    if md5:
+                        yield Outcome(wanted[number].key, None, Digest(md5, b"", size))
+                    else:
+                        fresh.append(wanted[number])
+            wanted = fresh
+        for item in wanted:
             try:
-                self._fetch(item, moved)
+                digest = self._fetch(item, moved)
             except OSError as error:
                 yield Outcome(item.key, self._refused(error, item.key))
             except Error as error:
                 yield Outcome(item.key, error)
             else:
-                yield Outcome(item.key, None)
+                yield Outcome(item.key, None, digest)
 
-    def _fetch(self, item: Download, moved: Moved) -> None:
+    def _fetch_small(self, items: Sequence[tuple[int, Download]]) -> Rows:
+        """Copies small blobs out of which nothing is there yet; gives number, size and md5, which is "" for others."""
+        rows = []
+        for number, item in items:
+            try:
+                _, data = read_up_to(self._place(item.key), _SMALL_BYTES)
+                row = (number, 0, "") if data is None else (number, len(data), _write_new(item.path, data))
+            except (OSError, Error):  # it is tried again by itself, and told
+                row = (number, 0, "")
+            rows.append(row)
+        return rows
+
+    def _fetch(self, item: Download, moved: Moved) -> Digest | None:
         fd = os.open(self._place(item.key), os.O_RDONLY | os.O_CLOEXEC)
         try:
             size = os.fstat(fd).st_size
             with Partial(item.path, size) as partial:
-                _copy(fd, partial, size, moved)
+                if partial.held:
+                    _copy(fd, partial, size, moved)
+                    return None
+                digest = digest_of(fd, _Heard(moved), out=partial.fd)
+                if digest.size < size:
+                    raise _cut()
+                return digest
         finally:
             os.close(fd)
 
@@ -392,6 +424,17 @@ def _copy_in(item: Upload, target: str, heard: Step) -> None:
     heard.add(len(data))
 
 
+def _write_new(path: Path | str, data: bytes) -> str:
+    """Writes a new file that is whole when it is read-only, and gives the md5 of its bytes."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    try:
+        write_all(fd, data)
+        os.fchmod(fd, _MODE)
+    finally:
+        os.close(fd)
+    return md5_of(data)
+
+
 def _read(path: Path | str) -> bytes:
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -416,9 +459,13 @@ def _copy(fd: int, partial: Partial, size: int, moved: Moved) -> None:
     while partial.held < size:
         data = os.pread(fd, min(_STRIDE, size - partial.held), partial.held)
         if not data:
-            raise Unreachable("a blob became shorter while it was read", hint="Run the command again.")
+            raise _cut()
         partial.write(data)
         moved(len(data))
+
+
+def _cut() -> Unreachable:
+    return Unreachable("a blob became shorter while it was read", hint="Run the command again.")
 
 
 def _sync(folder: str) -> None:
