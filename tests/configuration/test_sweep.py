@@ -62,7 +62,15 @@ READ: list[tuple[str, list[object]]] = [
 ]
 REFUSED = (
     *("+a", "a", "=1", "a=(1)", "a=[1", "a={a:1", "a='x", "a=x]", "a=f(1)", "a=choice()", "a=choice(a,", "a=range()"),
-    *("a=range(a,b)", "a=1,", "a=,1", "a=[1,]", "a='x' y", "a=1'", "a=range(1,3),5", "a=glob(*)", "a=interval(1,2)"),
+    *("a=range(a,b)", "a=1,", "a=,1", "a=[1,]", "a='x' y", "a=1'", "a=range(1,3),5", "a=glob(*)", "a=interval(1)"),
+    *("a=interval(2,1)", "a=interval(1,2),3", "a=[interval(1,2)]", "a=str(interval(1,2))", "a=tag(log,interval(0,1))"),
+    *(
+        "a=int(interval(0.1,0.9))",
+        "~a=interval(1,2)",
+        "a=choice(interval(1,2))",
+        "a=interval(x,y)",
+        "a=interval(1,inf)",
+    ),
     *("a=range(1,2,0)", "a=range(0,inf)", "a=range(0,1e9)", "a@b=1", "a/b=x", "1a=1", "a=${b", "~a=1,2", "a=sort(a,1)"),
 )
 

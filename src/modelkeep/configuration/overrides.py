@@ -1,17 +1,18 @@
 """The grammar of overrides: `lr=0.1,0.01`, `+new=1`, `~old`, `depth=range(1,5)`, `mode=choice(a,b)`.
 
 Values are what Hydra's documentation says of its override grammar; whoever swept with `--multirun` writes the same
-here. Options that only choose among configuration groups (`glob`) or need an optimiser (`interval`) are refused.
+here. What only chooses among configuration groups (`glob`) is refused; `interval` is for an optimiser.
 
 Source: https://hydra.cc/docs/advanced/override_grammar/extended/
 """
 
 from __future__ import annotations
 
+import math
 import random
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Final, Literal, cast
 
@@ -50,12 +51,44 @@ class Override:
 
 
 @dataclass(frozen=True, slots=True)
+class Interval:
+    """All numbers between two, both among them; an optimiser chooses.
+
+    Args:
+        low: the least.
+        high: the largest.
+        log: whether orders of magnitude count alike.
+        whole: whether there are whole numbers only.
+    """
+
+    low: float
+    high: float
+    log: bool = False
+    whole: bool = False
+
+    def __str__(self) -> str:
+        text = f"interval({self.low!r},{self.high!r})"
+        text = f"tag(log,{text})" if self.log else text
+        return f"int({text})" if self.whole else text
+
+
+@dataclass(frozen=True, slots=True)
 class Sweep:
-    """One key and the values that it is to get, one after the other."""
+    """One key and the values that it is to get, one after the other.
+
+    Args:
+        key: dotted.
+        values: none where there is an interval.
+        kind: what is done to the key.
+        interval: what an optimiser chooses from.
+        ordered: whether the values are a range, so that neighbours are alike.
+    """
 
     key: str
     values: tuple[Node, ...]
     kind: Kind = "set"
+    interval: Interval | None = None
+    ordered: bool = False
 
     def overrides(self) -> list[Override]:
         """Gives one override for each value."""
@@ -66,6 +99,15 @@ class _Many(tuple[Node, ...]):
     """Values to be swept, where one value may stand."""
 
     __slots__ = ()
+
+
+class _Range(_Many):
+    """Numbers in equal steps."""
+
+    __slots__ = ()
+
+
+_Found = Node | _Many | Interval
 
 
 class _Named(dict[str, Node]):
@@ -81,7 +123,10 @@ def parse(text: str) -> Sweep:
     >>> parse("lr=0.1,1e-2").values, parse("depth=range(1,5)").values, parse("x=[1,2],[3]").values
     ((0.1, 0.01), (1, 2, 3, 4), ([1, 2], [3]))
     >>> parse("+who='a,b',c\\,d"), parse("~db.pool")
-    (Sweep(key='who', values=('a,b', 'c,d'), kind='add'), Sweep(key='db.pool', values=(None,), kind='delete'))
+    (Sweep(key='who', values=('a,b', 'c,d'), kind='add', interval=None, ordered=False),
+     Sweep(key='db.pool', values=(None,), kind='delete', interval=None, ordered=False))
+    >>> print(parse("lr=tag(log, interval(1e-5, 1e-1))").interval)
+    tag(log,interval(1e-05,0.1))
     """
     head = _HEAD.match(text)
     if head is None or (not head[3] and (head[1] != "~" or head.end() != len(text))):
@@ -93,17 +138,21 @@ def parse(text: str) -> Sweep:
         return Sweep(head[2], (None,), kind)
     reader = _Reader(text, head.end())
     found = reader.top()
+    if isinstance(found, Interval):
+        if kind == "delete":
+            raise BadInput(f"override {text!r}: a deletion cannot be swept")
+        return Sweep(head[2], (), kind, found)
     values = found if isinstance(found, _Many) else (found,)
     if kind == "delete" and len(values) != 1:
         raise BadInput(f"override {text!r}: a deletion cannot be swept")
-    return Sweep(head[2], tuple(values), kind)
+    return Sweep(head[2], tuple(values), kind, ordered=isinstance(found, _Range))
 
 
 class _Reader:
     def __init__(self, text: str, at: int) -> None:
         self._text, self._at = text, at
 
-    def top(self) -> Node | _Many:
+    def top(self) -> _Found:
         """The whole right side: one value, or several between commas."""
         if not self._text[self._at :].strip():
             return ""
@@ -115,11 +164,11 @@ class _Reader:
             raise self._wrong(f"{self._text[self._at]!r} is not expected")
         if len(found) == 1:
             return found[0]
-        if any(isinstance(one, _Many) for one in found):
+        if any(isinstance(one, _Many | Interval) for one in found):
             raise self._wrong("a sweep inside of a sweep")
         return _Many(cast("list[Node]", found))
 
-    def _value(self) -> Node | _Many:
+    def _value(self) -> _Found:
         self._space()
         call = _CALL.match(self._text, self._at)
         if call:
@@ -131,8 +180,8 @@ class _Reader:
             return self._mapping()
         return self._primitive()
 
-    def _called(self, name: str) -> Node | _Many:
-        given: list[Node | _Many] = []
+    def _called(self, name: str) -> _Found:
+        given: list[_Found] = []
         named = _Named()
         while not self._taken(")"):
             if (given or named) and not self._taken(","):
@@ -154,7 +203,7 @@ class _Reader:
 
     def _one(self) -> Node:
         found = self._value()
-        if isinstance(found, _Many):
+        if isinstance(found, _Many | Interval):
             raise self._wrong("a sweep cannot stand here")
         return found
 
@@ -257,14 +306,14 @@ def _typed(text: str) -> Node:
     return float(text) if _FLOAT.match(text) else text
 
 
-def _choice(given: Sequence[Node | _Many], named: _Named) -> _Many:
+def _choice(given: Sequence[_Found], named: _Named) -> _Many:
     """choice(a,b,c) takes the values one after the other."""
-    if named or not given or any(isinstance(one, _Many) for one in given):
+    if named or not given or any(isinstance(one, _Many | Interval) for one in given):
         raise ValueError("takes plain values")
     return _Many(cast("list[Node]", given))
 
 
-def _range(given: Sequence[Node | _Many], named: _Named) -> _Many:
+def _range(given: Sequence[_Found], named: _Named) -> _Many:
     """range(stop), range(start,stop) or range(start,stop,step); the stop is not among them."""
     names = ("start", "stop", "step")
     numbers = dict(zip(names[1:2] if len(given) == 1 and not named else names, given, strict=False)) | named
@@ -281,44 +330,65 @@ def _range(given: Sequence[Node | _Many], named: _Named) -> _Many:
     while (begin < end) if by > 0 else (begin > end):
         found.append(int(begin) if whole else float(begin))
         begin += by
-    return _Many(found)
+    return _Range(found)
 
 
-def _sort(given: Sequence[Node | _Many], named: _Named) -> Node | _Many:
+def _sort(given: Sequence[_Found], named: _Named) -> _Found:
     """sort(a,b,c), sort(range(5),reverse=true) or sort([3,1,2])."""
     values, was_list = _members(given)
     ordered = sorted(values, key=lambda one: cast("float", one), reverse=bool(named.get("reverse", False)))
     return ordered if was_list else _Many(ordered)
 
 
-def _shuffle(given: Sequence[Node | _Many], named: _Named) -> Node | _Many:
+def _shuffle(given: Sequence[_Found], named: _Named) -> _Found:
     """shuffle(a,b,c), shuffle(range(5)) or shuffle([1,2,3])."""
     values, was_list = _members(given)
     mixed = random.sample(values, len(values))
     return mixed if was_list else _Many(mixed)
 
 
-def _tag(given: Sequence[Node | _Many], named: _Named) -> Node | _Many:
-    """tag(name,values) is the values; the names are for optimisers."""
+def _tag(given: Sequence[_Found], named: _Named) -> _Found:
+    """tag(name,values) is the values; tag(log,interval(1e-5,1e-1)) counts orders of magnitude alike."""
     if not given:
         raise ValueError("takes names and then values")
-    return given[-1]
+    found = given[-1]
+    if isinstance(found, Interval) and "log" in given[:-1]:
+        if found.low <= 0:
+            raise ValueError("a logarithm needs an interval above 0")
+        return replace(found, log=True)
+    return found
 
 
-def _members(given: Sequence[Node | _Many]) -> tuple[list[Node], bool]:
+def _interval(given: Sequence[_Found], named: _Named) -> Interval:
+    """interval(low,high) is all numbers between two; int(interval(1,10)) is the whole ones."""
+    numbers = dict(zip(("start", "end"), given, strict=False)) | named
+    low, high = numbers.get("start"), numbers.get("end")
+    if len(given) > 2 or len(numbers) != 2 or type(low) not in {int, float} or type(high) not in {int, float}:
+        raise ValueError("takes two numbers")
+    found = Interval(float(cast("float", low)), float(cast("float", high)))
+    if not (math.isfinite(found.low) and math.isfinite(found.high) and found.low < found.high):
+        raise ValueError("begins below its end")
+    return found
+
+
+def _members(given: Sequence[_Found]) -> tuple[list[Node], bool]:
     if len(given) == 1 and isinstance(given[0], _Many | list):
         return list(given[0]), not isinstance(given[0], _Many)
-    if any(isinstance(one, _Many) for one in given):
+    if any(isinstance(one, _Many | Interval) for one in given):
         raise ValueError("takes values or one sweep")
     return cast("list[Node]", list(given)), False
 
 
-def _cast(kind: Callable[[Node], Node]) -> Callable[[Sequence[Node | _Many], _Named], Node | _Many]:
-    def function(given: Sequence[Node | _Many], named: _Named) -> Node | _Many:
+def _cast(kind: Callable[[Node], Node]) -> Callable[[Sequence[_Found], _Named], _Found]:
+    def function(given: Sequence[_Found], named: _Named) -> _Found:
         """int(), float(), str() and bool() change the type of a value, or of each of a list, mapping or sweep."""
         (one,) = given
+        if isinstance(one, Interval):
+            if kind not in {_int, _float}:
+                raise ValueError("an interval has numbers")
+            return _whole(one) if kind is _int else replace(one, whole=False)
         if isinstance(one, _Many):
-            return _Many(deep(value) for value in one)
+            return (_Range if isinstance(one, _Range) and kind in {_int, _float} else _Many)(map(deep, one))
         return deep(one)
 
     def deep(node: Node) -> Node:
@@ -329,6 +399,21 @@ def _cast(kind: Callable[[Node], Node]) -> Callable[[Sequence[Node | _Many], _Na
         return kind(node)
 
     return function
+
+
+def _whole(interval: Interval) -> Interval:
+    found = replace(interval, low=math.ceil(interval.low), high=math.floor(interval.high), whole=True)
+    if found.low >= found.high or (found.log and found.low < 1):
+        raise ValueError("no whole numbers are in the interval")
+    return found
+
+
+def _int(node: Node) -> Node:
+    return int(cast("float", node))
+
+
+def _float(node: Node) -> Node:
+    return float(cast("float", node))
 
 
 def _bool(node: Node) -> Node:
@@ -343,23 +428,23 @@ def _str(node: Node) -> Node:
     return str(node).lower() if isinstance(node, bool) else "null" if node is None else str(node)
 
 
-def _refused(what: str) -> Callable[[Sequence[Node | _Many], _Named], Node | _Many]:
-    def function(given: Sequence[Node | _Many], named: _Named) -> Node | _Many:
+def _refused(what: str) -> Callable[[Sequence[_Found], _Named], _Found]:
+    def function(given: Sequence[_Found], named: _Named) -> _Found:
         raise ValueError(what)
 
     return function
 
 
-_FUNCTIONS: Final[dict[str, Callable[[Sequence[Node | _Many], _Named], Node | _Many]]] = {
+_FUNCTIONS: Final[dict[str, Callable[[Sequence[_Found], _Named], _Found]]] = {
     "choice": _choice,
     "range": _range,
     "sort": _sort,
     "shuffle": _shuffle,
     "tag": _tag,
-    "int": _cast(lambda node: int(cast("float", node))),
-    "float": _cast(lambda node: float(cast("float", node))),
+    "int": _cast(_int),
+    "float": _cast(_float),
     "str": _cast(_str),
     "bool": _cast(_bool),
     "glob": _refused("there are no configuration groups to choose from"),
-    "interval": _refused("needs an optimiser; name the values, or use range()"),
+    "interval": _interval,
 }

@@ -6,16 +6,19 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import itertools
 import json
 import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 
 from modelkeep.configuration.overrides import Override, parse
+from modelkeep.configuration.secrecy import mask_tree, secret_texts
 from modelkeep.configuration.tree import Mark, Node, Reading, parts, pick
 from modelkeep.core.errors import BadInput
 
@@ -39,6 +42,11 @@ def runs(overrides: Sequence[str]) -> list[tuple[Override, ...]]:
     ['lr=0.1 +tag=a', 'lr=0.1 +tag=b', 'lr=0.01 +tag=a', 'lr=0.01 +tag=b']
     """
     sweeps = [parse(text) for text in overrides]
+    for sweep in sweeps:
+        if sweep.interval is not None:
+            raise BadInput(
+                f"{sweep.key}={sweep.interval} has no end of values", hint="Name values, or let --trials choose some."
+            )
     count = math.prod(len(sweep.values) for sweep in sweeps)
     if count > _MOST:
         raise BadInput(f"{count:,} runs are more than {_MOST:,}", hint="Sweep fewer values at a time.")
@@ -153,7 +161,24 @@ class Base:
             BadInput: an override is wrong, names a key that is not there (or adds one that is), or a run does not
                 resolve.
         """
-        return [Run(number, given, self._with(given)) for number, given in enumerate(runs(overrides))]
+        return [self.run(number, given) for number, given in enumerate(runs(overrides))]
+
+    def run(self, number: int, overrides: tuple[Override, ...]) -> Run:
+        """Gives one run with its resolved configuration.
+
+        Raises:
+            BadInput: as for `runs`.
+        """
+        return Run(number, overrides, self._with(overrides))
+
+    @cached_property
+    def digest(self) -> str:
+        """A hash of what all runs have in common, secrets left out."""
+        from omegaconf import OmegaConf
+
+        tree = OmegaConf.to_container(self._merged.config, resolve=False)
+        shown = mask_tree(tree, self._merged.secret_keys, secret_texts(tree, self._merged.secret_keys))
+        return hashlib.sha256(json.dumps(shown, sort_keys=True, default=repr).encode(errors="replace")).hexdigest()
 
     def _with(self, overrides: Sequence[Override]) -> Snapshot[object]:
         from modelkeep.configuration.merge import Merged
