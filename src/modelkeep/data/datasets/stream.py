@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 SUFFIX: Final = ".snapshots"
 _PART: Final = re.compile(r"part-\d{8}T\d{6}\.\d{9}Z-[0-9a-f]{8}-(\d+)\.(?:jsonl|parquet)")
+_SHORTEST: Final = 4
+"""So many digits of an oid name a snapshot."""
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -214,7 +216,7 @@ class Stream:
         """Gives one snapshot.
 
         Args:
-            which: the beginning of its oid or time, its number from 1, `last`, or a time (the newest not after it).
+            which: the beginning of its oid (four digits or more) or time, its number from 1, `last`, or a time (the newest not after it).
 
         Raises:
             Missing: there is none, or no single one.
@@ -226,7 +228,8 @@ class Stream:
             return everything[-1]
         if which.isdigit() and 0 < int(which) <= len(everything):
             return everything[int(which) - 1]
-        named = [one for one in everything if one.oid.startswith(which) or str(one.json()["at"]).startswith(which)]
+        begun = which if len(which) >= _SHORTEST else "?"  # a number that is too high names nothing
+        named = [one for one in everything if one.oid.startswith(begun) or str(one.json()["at"]).startswith(which)]
         if not named and (at := _moment(which)) is not None:
             named = [one for one in everything if one.at <= at][-1:]
         if len(named) != 1:
