@@ -19,7 +19,7 @@ from modelkeep.configuration.overrides import Interval, parse
 from modelkeep.configuration.search import FILE, Asked, Search
 from modelkeep.configuration.sweep import argument, runs
 from modelkeep.core.errors import BadInput, Conflict
-from tests.peers import PEERS
+from tests.peers import program
 
 HYDRA = PEERS / "hydra" / "bin" / "python"
 SPACE = ["lr=tag(log,interval(1e-5,1e-1))", "depth=range(1,9)", "rate=range(0,1,0.1)", "opt=sgd,adam,[1]", "k=7"]
@@ -60,10 +60,12 @@ json.dump(out, sys.stdout)
 """
 
 
-@pytest.mark.skipif(not HYDRA.exists(), reason="python bench/config.py makes Hydra's environment")
+@pytest.mark.needs("hydra")
 def test_an_interval_is_what_hydra_reads() -> None:
     texts = [text for text, _ in INTERVALS]
-    done = subprocess.run([HYDRA, "-c", PARSER], input=json.dumps(texts), capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [program("hydra"), "-c", PARSER], input=json.dumps(texts), capture_output=True, text=True, check=True
+    )
     for text, theirs in zip(texts, json.loads(done.stdout), strict=True):
         ours = parse(text).interval
         assert ours is not None

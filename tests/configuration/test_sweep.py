@@ -21,9 +21,7 @@ from modelkeep.configuration.source import open_sources
 from modelkeep.configuration.sweep import Base, argument, runs
 from modelkeep.configuration.tree import Mark
 from modelkeep.core.errors import BadInput
-from tests.peers import PEERS
-
-HYDRA = PEERS / "hydra" / "bin" / "python"
+from tests.peers import program
 
 READ: list[tuple[str, list[object]]] = [
     ("a=1", [1]),
@@ -116,7 +114,7 @@ json.dump(out, sys.stdout)
 """
 
 
-@pytest.mark.skipif(not HYDRA.exists(), reason="make services")
+@pytest.mark.needs("hydra")
 def test_whatever_hydra_reads_is_read_alike() -> None:
     pieces = [
         "1",
@@ -145,7 +143,9 @@ def test_whatever_hydra_reads_is_read_alike() -> None:
     dice = random.Random(7)
     texts = [text for text, _ in READ]
     texts += ["a=" + "".join(dice.choices(pieces, k=dice.randint(1, 9))) for _ in range(1000)]
-    done = subprocess.run([HYDRA, "-c", PARSER], input=json.dumps(texts), capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [program("hydra"), "-c", PARSER], input=json.dumps(texts), capture_output=True, text=True, check=True
+    )
     kinds = {"CHANGE": "set", "ADD": "add", "FORCE_ADD": "force", "DEL": "delete"}
     read = 0
     for text, theirs in zip(texts, json.loads(done.stdout), strict=True):
