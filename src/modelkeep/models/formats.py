@@ -10,7 +10,7 @@ import json
 import os
 import struct
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import IO, Final, NamedTuple
 
@@ -84,69 +84,88 @@ def by_name(path: str) -> Format:
     return Format(name, executes, why, seen=False)
 
 
-def format_of(path: Path) -> Format:
+def format_of(path: Path, name: str = "") -> Format:
     """Gives what kind of model a file or folder is.
 
     Args:
         path: of a folder, all files count: one that executes code makes the folder do so.
+        name: of the file, where it lies under another one.
 
     Raises:
         OSError: it cannot be read.
     """
-    return _folder(path) if path.is_dir() else _file(path)
+    if not path.is_dir():
+        return _file(path, name or path.name)
+    found: dict[str, Path] = {}
+    for place, folders, files in os.walk(path):
+        folders.sort()
+        here = Path(place)
+        found |= {(here / one).relative_to(path).as_posix(): here / one for one in sorted(files)}
+        if len(found) > _MOST_FILES:
+            break
+    return format_of_files({name: file for name, file in found.items() if file.is_file()})
 
 
-def _file(path: Path) -> Format:
+def format_of_files(files: Mapping[str, Path]) -> Format:
+    """Gives what kind of model some files are together.
+
+    Args:
+        files: where each lies, by its path in the model.
+
+    Raises:
+        OSError: one cannot be read.
+    """
+    if len(files) > _MOST_FILES:
+        return Format("folder", True, f"more than {_MOST_FILES} files, not all were looked at")
+    if "saved_model.pb" in files:
+        return Format("tensorflow", True, "its graph may read and write files, and have Python called")
+    found = {name: _file(path, name) for name, path in files.items()}
+    imports = tuple(sorted({one for form in found.values() for one in form.imports}))
+    suspicious = tuple(sorted({one for form in found.values() for one in form.suspicious}))
+    kind = "mlflow" if "MLmodel" in files else "folder"
+    guilty = [name for name, form in found.items() if form.executes or name.endswith(_CODE)]
+    if guilty:
+        more = f" and {len(guilty) - 1} more" if len(guilty) > 1 else ""
+        return Format(kind, True, f"{guilty[0]}{more}", imports, suspicious)
+    unknown = [name for name, form in found.items() if form.executes is None]
+    if unknown:
+        return Format(kind, None, f"{unknown[0]} is of no form we know", imports)
+    told = {form.name for form in found.values()} - {"text", "json"}
+    return Format(kind, False, ", ".join(sorted(told)) or "texts only", imports)
+
+
+def _file(path: Path, name: str) -> Format:
     with path.open("rb") as file:
         head = file.read(_HEAD)
-        file.seek(0)
         for known in (_by_magic, _archive, _numpy, _pickled, _text):
-            found = known(head, file, path)
+            file.seek(0)
+            found = known(_Look(head, file, path, os.path.splitext(name)[1].lower()))  # noqa: PTH122
             if found is not None:
                 return found
-            file.seek(0)
     return Format("unknown", None, "of no form we know")
 
 
-def _folder(path: Path) -> Format:
-    names: list[Path] = []
-    for place, folders, files in os.walk(path):
-        folders.sort()
-        names += [Path(place) / name for name in sorted(files)]
-        if len(names) > _MOST_FILES:
-            return Format("folder", True, f"more than {_MOST_FILES} files, not all were looked at")
-    if (path / "saved_model.pb").exists():
-        return Format("tensorflow", True, "its graph may read and write files, and have Python called")
-    found = {name: _file(name) for name in names if name.is_file()}
-    imports = sorted({one for form in found.values() for one in form.imports})
-    suspicious = sorted({one for form in found.values() for one in form.suspicious})
-    kind = "mlflow" if (path / "MLmodel").exists() else "folder"
-    guilty = [name for name, form in found.items() if form.executes or name.suffix in _CODE]
-    if guilty:
-        first = guilty[0].relative_to(path).as_posix()
-        more = f" and {len(guilty) - 1} more" if len(guilty) > 1 else ""
-        return Format(kind, True, f"{first}{more}", tuple(imports), tuple(suspicious))
-    told = {form.name for form in found.values() if form.executes is False} - {"text", "json"}
-    unknown = [name for name, form in found.items() if form.executes is None]
-    if unknown:
-        first = unknown[0].relative_to(path).as_posix()
-        return Format(kind, None, f"{first} is of no form we know", tuple(imports))
-    return Format(kind, False, ", ".join(sorted(told)) or "texts only", tuple(imports))
+class _Look(NamedTuple):
+    head: bytes
+    file: IO[bytes]
+    path: Path
+    suffix: str
 
 
-def _by_magic(head: bytes, file: IO[bytes], path: Path) -> Format | None:
+def _by_magic(look: _Look) -> Format | None:
+    head = look.head
     for magic, form in _MAGIC.items():
         if head.startswith(magic):
             return form
     if head[4:8] == b"TFL3":
         return Format("tflite", False, "a graph of operators")
     if head.startswith(b"\x89HDF\r\n\x1a\n"):
-        found = _has(file, _LAMBDA)
+        found = _has(look.file, _LAMBDA)
         why = "a Lambda layer holds Python code" if found else "no Lambda layer"
         return Format("hdf5", found, why)
     if head.startswith(_PROGRAMS):
         return Format("program", True, "a program or library of the machine")
-    return _safetensors(head, path) or _onnx(head)
+    return _safetensors(head, look.path) or _onnx(head)
 
 
 _MAGIC: Final[dict[bytes, Format]] = {
@@ -182,7 +201,8 @@ def _onnx(head: bytes) -> Format | None:
     return Format("onnx", False, "a graph of operators") if found else None
 
 
-def _numpy(head: bytes, file: IO[bytes], path: Path) -> Format | None:
+def _numpy(look: _Look) -> Format | None:
+    head = look.head
     if not head.startswith(b"\x93NUMPY"):
         return None
     return Format("numpy", _objects(head), "an array of Python objects" if _objects(head) else "an array of numbers")
@@ -194,15 +214,15 @@ def _objects(head: bytes) -> bool:
     return b"'|O'" in told or b"'O'" in told or b"descr" not in told
 
 
-def _pickled(head: bytes, file: IO[bytes], path: Path) -> Format | None:
-    plain = compressed(head, file)
-    if plain is None and not looks_pickled(head, path.suffix):
+def _pickled(look: _Look) -> Format | None:
+    plain = compressed(look.head, look.file)
+    if plain is None and not looks_pickled(look.head, look.suffix):
         return None
-    source = plain or file
+    source = plain or look.file
     found = scanned(source)
     if not found.is_pickle:
         return None
-    joblib = plain is not None or path.suffix == ".joblib" or any(name.startswith("joblib.") for name in found.imports)
+    joblib = plain is not None or look.suffix == ".joblib" or any(name.startswith("joblib.") for name in found.imports)
     return _of_pickle("joblib" if joblib else "torch" if found.torch else "pickle", found)
 
 
@@ -215,11 +235,11 @@ def _of_pickle(name: str, found: Pickle) -> Format:
     return Format(name, True, why, found.imports, found.suspicious)
 
 
-def _archive(head: bytes, file: IO[bytes], path: Path) -> Format | None:
-    if not head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
+def _archive(look: _Look) -> Format | None:
+    if not look.head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return None
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(look.file) as archive:
             members = archive.infolist()
             if len(members) > _MOST_MEMBERS:
                 return Format("zip", True, f"more than {_MOST_MEMBERS} members, not all were looked at")
@@ -317,12 +337,13 @@ def _member(archive: zipfile.ZipFile, name: str) -> IO[bytes]:
     return archive.open(name)
 
 
-def _text(head: bytes, file: IO[bytes], path: Path) -> Format | None:
+def _text(look: _Look) -> Format | None:
+    head = look.head
     if b"\0" in head:
         return None
     start = head.lstrip()
-    if path.suffix in {".py", ".sh"}:
-        return Format("python" if path.suffix == ".py" else "program", True, "source code")
+    if look.suffix in {".py", ".sh"}:
+        return Format("python" if look.suffix == ".py" else "program", True, "source code")
     if start.startswith(b"{"):
         return Format("xgboost", False, "trees only") if b'"learner"' in head else Format("json", False, "values only")
     if b"<PMML" in head:
