@@ -21,7 +21,6 @@ from modelkeep.configuration.sweep import argument, runs
 from modelkeep.core.errors import BadInput, Conflict
 from tests.peers import program
 
-HYDRA = PEERS / "hydra" / "bin" / "python"
 SPACE = ["lr=tag(log,interval(1e-5,1e-1))", "depth=range(1,9)", "rate=range(0,1,0.1)", "opt=sgd,adam,[1]", "k=7"]
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
