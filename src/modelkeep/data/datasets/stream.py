@@ -216,7 +216,8 @@ class Stream:
         """Gives one snapshot.
 
         Args:
-            which: the beginning of its oid (four digits or more) or time, its number from 1, `last`, or a time (the newest not after it).
+            which: the beginning of its oid (four digits or more) or time, its number from 1, `last`, or a time (the
+                newest not after it).
 
         Raises:
             Missing: there is none, or no single one.
