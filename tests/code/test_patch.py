@@ -109,7 +109,8 @@ def test_without_git_a_commit_or_time_it_says_so(root: Path, tmp_path: Path, mon
 
 def test_the_settings_of_a_user_do_not_change_a_patch(root: Path) -> None:
     (root / "a.py").write_bytes(b"x = 2\r\n")
-    (root / "ü b").write_text("new\n")
+    for name in ("ü b", "\r", 'q"', '"', "back\\slash", "new\nline\r"):
+        (root / name).write_text("new\n")
     first = patches.make(root)
     for name, value in {
         "diff.noprefix": "true", "diff.mnemonicPrefix": "true", "diff.context": "9", "color.ui": "always",

@@ -162,7 +162,8 @@ def test_any_dirty_tree_comes_back_to_the_byte(
             patches.apply(repo, made, text, home / "out")
     left_out = set(patch.left_out) if patch else set()
     touched = {path for _, path in seen.changed} | set(seen.untracked)
-    expected = {name: what for name, what in read(clean).items() if name not in touched}
+    below = tuple(f"{path}/" for path in touched)  # git does not see that a/b is gone where a leads to itself
+    expected = {name: what for name, what in read(clean).items() if name not in touched and not name.startswith(below)}
     expected |= {name: what for name, what in read(root).items() if name in touched}
     assert read(home / "out") == {name: what for name, what in expected.items() if name not in left_out}
     again = patches.make(root)

@@ -47,6 +47,7 @@ _SECRET: Final = re.compile(
     re.IGNORECASE,
 )
 """Names of untracked files that are never read: what is meant to be secret is no code."""
+_CONTROL: Final = re.compile(rb'[\x00-\x1f"\\]')
 _NOT_CODE: Final = frozenset({"__pycache__", "node_modules", "site-packages", "dist-packages"})
 
 
@@ -351,11 +352,11 @@ def _readable(patch: bytes, paths: Iterable[str]) -> bytes:
 
 
 def _quoted(path: str) -> bytes:
-    """A path on a line of its own, as git quotes what has line breaks."""
+    """A path on a line of its own, as git quotes what has control characters."""
     raw = os.fsencode(path)
-    if b"\n" not in raw and not raw.startswith(b'"'):
+    if min(raw) >= 0x20 and not raw.startswith(b'"'):
         return raw
-    return b'"' + raw.replace(b"\\", b"\\\\").replace(b'"', b'\\"').replace(b"\n", b"\\n") + b'"'
+    return b'"' + _CONTROL.sub(lambda found: b"\\%03o" % found[0][0], raw) + b'"'
 
 
 # Writing one
