@@ -11,6 +11,7 @@ PEERS: Final = ROOT / "build" / "peers"
 PLACES: Final = {
     "dvc": PEERS / "dvc" / "bin" / "dvc",
     "hydra": PEERS / "hydra" / "bin" / "python",
+    "mlflow": PEERS / "mlflow" / "bin" / "python",
     "moto_server": PEERS / "moto" / "bin" / "moto_server",
     "azurite-blob": PEERS / "azurite" / "node_modules" / ".bin" / "azurite-blob",
     "sshd": Path("/usr/sbin/sshd"),
