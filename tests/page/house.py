@@ -171,7 +171,7 @@ def _price_reference() -> Reference:
 
 
 def _churn(teller: Teller, now: int) -> int:
-    """Every two minutes some calls, more by day; from the last release on they drift, and some fail at the end."""
+    """Every minute some calls, more by day; from the last release on they drift, and some fail at the end."""
     chance = random.Random(7)
     sent, number = 0, 0
     facts = Facts([], [], [], [], [], [])
@@ -181,10 +181,10 @@ def _churn(teller: Teller, now: int) -> int:
         (FIRST, "r1", -20 * 60, -17 * 60),
     ):
         groups: dict[str, list[Any]] = {name: [] for name in ("ids", "at", "rows", "score", "latency", "error")}
-        for minute in range(begin, end, 2):
+        for minute in range(begin, end):
             at = now + minute * MINUTE
-            busy = 1.3 + math.sin(2 * math.pi * (at // HOUR % 24 - 9) / 24)
-            for place in range(1 + int(busy * 2 * chance.random())):
+            busy = 1.3 + math.sin(2 * math.pi * (at / HOUR % 24 - 9) / 24)
+            for place in range(1 + int(busy * 3 * chance.random())):
                 drifted = 1.0 if version == SECOND_VERSION and minute > -14 * 60 else 0.0
                 row = _features(chance, drifted)
                 score = _score(row, chance)
@@ -238,8 +238,8 @@ def _silent(teller: Teller, now: int) -> None:
 def _samples(teller: Teller, now: int) -> None:
     chance = random.Random(9)
     labels = [
-        {"__name__": "process_cpu_seconds_total", "service": "churn-api", "host": "api-1", "process": "api-1:78:x"},
-        {"__name__": "process_resident_memory_bytes", "service": "churn-api", "host": "api-1", "process": "api-1:78:x"},
+        {"__name__": "process_cpu_seconds_total", "service": "churn-api", "instance": "api-1:78"},
+        {"__name__": "process_resident_memory_bytes", "service": "churn-api", "instance": "api-1:78"},
     ]
     times = [now - minute * MINUTE for minute in range(24 * 60, 0, -1)]
     used, series, at, values = 0.0, [], [], []

@@ -117,6 +117,15 @@ export const t = {
   },
   close: "Close",
   copy: "Copy",
+  more: (count: number) => `and ${count} more`,
+  alert: { pending: "pending", firing: "firing", acknowledged: "acknowledged", resolved: "resolved", silenced: "silenced" },
+  first: {
+    title: "No prediction has arrived yet",
+    hint: "These lines, in the process of a model, send the first one:",
+    code: (url: string) =>
+      `# MODELKEEP_URL=${url}\nimport modelkeep as mk\nmk.log_prediction("my-model", {"x": 1.0}, True, score=0.9)`,
+  },
+  chooseModel: { title: "Choose a model", hint: "This view shows one model. Choose it in the bar above, or in the overview." },
   health: {
     good: "Healthy",
     info: "Worth a look",

@@ -1,15 +1,13 @@
 /** Alerts that live now; told by the connection as they change. */
 
 import { live } from "./live.svelte";
-import { question, type Question } from "./question.svelte";
 import type { Alert, Alerts } from "./words";
 
 export type Tone = "good" | "info" | "warn" | "bad" | "silent";
 
-let asked = $state.raw<Question<Alerts> | null>(null);
 let pushed = $state.raw<Alerts | null>(null);
 
-const list = $derived((pushed ?? asked?.data)?.alerts ?? []);
+const list = $derived(pushed?.alerts ?? []);
 const firing = $derived(list.filter((alert) => alert.state === "firing" && !alert.silenced));
 
 /** Gives how bad an alert is, by its label `severity`. */
@@ -35,16 +33,16 @@ export const alerts = {
   get firing(): Alert[] {
     return firing;
   },
-  get question(): Question<Alerts> | null {
-    return asked;
+  /** Nothing was heard yet. */
+  get isFirst(): boolean {
+    return pushed === null;
   },
   /** Those about one model. */
   of(model: string): Alert[] {
     return list.filter((alert) => alert.labels["model"] === model);
   },
-  /** Begins to ask and to listen; called once by the shell. Gives the function that ends it. */
+  /** Listens; called once by the shell. Gives the function that ends it. */
   start(): () => void {
-    asked = question<Alerts>(() => ({ path: "/api/v1/alerts" }));
     return live.subscribe<Alerts>("alerts", {}, (told) => (pushed = told));
   },
 };

@@ -1,36 +1,26 @@
-/** Releases of the chosen model, marked on every chart. */
+/** What served of the chosen model, and since when: marked on every chart. */
 
 import type { Mark } from "../components/plot";
 import { question, type Question } from "./question.svelte";
 import { range } from "./time.svelte";
 import { url } from "./url.svelte";
-import type { Release, Releases } from "./words";
+import type { Stretch, Timeline } from "./words";
 
-let asked = $state.raw<Question<Releases> | null>(null);
+let asked = $state.raw<Question<Timeline> | null>(null);
 
-/** Releases that follow each other with the same version are one: hosts that started the same thing. */
-const distinct = $derived.by(() => {
-  const found: Release[] = [];
-  const before = new Map<string, string>();
-  for (const release of [...(asked?.data?.releases ?? [])].reverse()) {
-    const content = [release.version, release.code, release.data_version, release.config_version].join("\n");
-    if (before.get(release.model) === content) continue;
-    before.set(release.model, content);
-    found.push(release);
-  }
-  return found;
-});
+const stretches = $derived((asked?.data?.timeline ?? []).filter((one) => one.first_prediction ?? one.announced));
 
 const list = $derived(
-  distinct
+  stretches
     .map(
-      (release): Mark => ({
-        at: Date.parse(release.at),
-        label: release.version || release.code.slice(0, 7),
-        detail: [release.code.slice(0, 10), release.author, release.host].filter(Boolean).join(" · "),
+      (one): Mark => ({
+        at: Date.parse(one.first_prediction ?? one.announced),
+        label: one.role === "live" ? one.version : `${one.version} (${one.role})`,
+        detail: [one.code.slice(0, 10), one.authors.join(", "), one.hosts.join(", ")].filter(Boolean).join(" · "),
       }),
     )
-    .filter((mark) => mark.at >= range.start && mark.at <= range.end),
+    .filter((mark) => mark.at >= range.start && mark.at <= range.end)
+    .sort((a, b) => a.at - b.at),
 );
 
 export const marks = {
@@ -38,14 +28,17 @@ export const marks = {
   get list(): Mark[] {
     return list;
   },
-  /** All of the chosen model, each version once, oldest first. */
-  get releases(): Release[] {
-    return distinct;
+  /** What served of the chosen model, newest first. */
+  get timeline(): Stretch[] {
+    return stretches;
+  },
+  get question(): Question<Timeline> | null {
+    return asked;
   },
   /** Begins to ask; called once by the shell. */
   start(): void {
-    asked = question<Releases>(
-      () => (url.get("model") ? { path: "/api/v1/releases", query: { model: url.get("model") } } : null),
+    asked = question<Timeline>(
+      () => (url.get("model") ? { path: "/api/v1/models/timeline", query: { model: url.get("model") } } : null),
       { every: 30 },
     );
   },

@@ -134,3 +134,60 @@ export interface Transition {
   to: string;
   value: number | null;
 }
+
+export interface Timeline {
+  timeline: Stretch[];
+  truncated: boolean;
+}
+/** What ran over one time, in however many processes. */
+export interface Stretch {
+  id: string;
+  model: string;
+  version: string;
+  role: "live" | "canary" | "shadow";
+  code: string;
+  dirty: boolean;
+  patch: string;
+  files: string;
+  data_version: string;
+  config_version: string;
+  announced: string;
+  first_prediction: string | null;
+  last_prediction: string | null;
+  predictions: number;
+  releases: string[];
+  hosts: string[];
+  processes: number;
+  authors: string[];
+  deployers: string[];
+  remote: string;
+  branch: string;
+  link: string;
+}
+
+export interface Shares {
+  model: string;
+  rows: { from: string | null; to: string | null; version: string; role: string; predictions: number; share: number | null }[];
+}
+
+export interface Changes {
+  moment: string;
+  since: string;
+  model: string;
+  changes: Change[];
+  count: number;
+}
+export interface Change {
+  at: string;
+  before_s: number;
+  kind: "release" | "configuration" | "push" | "tag" | "merge" | "deployment" | "training";
+  near: "own" | "maybe" | "other";
+  title: string;
+  model: string;
+  who: string;
+  code: string;
+  differences: { name: string; before: Json; after: Json }[];
+  link: string;
+  command: string;
+  id: string;
+}
