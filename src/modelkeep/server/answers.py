@@ -31,6 +31,10 @@ PROMETHEUS: Final = ("/api/v1/query", "/api/v1/query_range", "/api/v1/series", "
 """Paths that answer errors as Prometheus does."""
 
 
+MLFLOW: Final = "/api/2.0/mlflow/"
+"""Paths that answer errors as MLflow does begin so."""
+
+
 async def json(send: Send, body: bytes, *, status: int = 200, headers: Headers | None = None) -> None:
     """Sends a JSON body."""
     await answer(send, body, status=status, media_type=b"application/json", headers=headers)
@@ -45,7 +49,7 @@ async def answer(send: Send, body: bytes, *, status: int, media_type: bytes, hea
 
 async def error(send: Send, found: Error, path: str) -> None:
     """Sends an error in the form that its path uses."""
-    body = prometheus_error(found) if is_prometheus(path) else plain_error(found)
+    body = _body(found, path)
     await json(send, orjson.dumps(body), status=found.status, headers=error_headers(found))
 
 
@@ -74,6 +78,12 @@ def error_headers(found: Error) -> Headers:
     if found.status in {408, 413}:
         headers.append((b"connection", b"close"))
     return headers
+
+
+def _body(found: Error, path: str) -> dict[str, Json]:
+    if path.startswith(MLFLOW):
+        return mlflow_error(found)
+    return prometheus_error(found) if is_prometheus(path) else plain_error(found)
 
 
 def response(found: Error) -> Response:
@@ -118,6 +128,28 @@ def prometheus_error(found: Error) -> dict[str, Json]:
     kind = kinds.get(type(found), "unavailable" if isinstance(found, Unreachable) else "internal")
     text = f"{found.message}. {found.hint}" if found.hint else found.message
     return {"status": "error", "errorType": kind, "error": clean(text)}
+
+
+def mlflow_error(found: Error) -> dict[str, Json]:
+    """Gives an error as MLflow has it.
+
+    Source: https://mlflow.org/docs/latest/api_reference/rest-api.html
+
+    >>> mlflow_error(Missing("no model 'x'"))
+    {'error_code': 'RESOURCE_DOES_NOT_EXIST', 'message': "no model 'x'"}
+    """
+    codes: dict[int, str] = {
+        400: "INVALID_PARAMETER_VALUE",
+        401: "UNAUTHENTICATED",
+        403: "PERMISSION_DENIED",
+        404: "RESOURCE_DOES_NOT_EXIST",
+        409: "RESOURCE_CONFLICT",
+        429: "REQUEST_LIMIT_EXCEEDED",
+        503: "TEMPORARILY_UNAVAILABLE",
+    }
+    code = codes.get(found.status, "INVALID_PARAMETER_VALUE" if isinstance(found, BadInput) else "INTERNAL_ERROR")
+    text = f"{found.message}. {found.hint}" if found.hint else found.message
+    return {"error_code": code, "message": clean(text)}
 
 
 def clean(text: str) -> str:

@@ -16,6 +16,7 @@ from modelkeep.server.crew import Crew
 from modelkeep.server.door import Door
 from modelkeep.server.ingest import Ingest
 from modelkeep.server.live import Live
+from modelkeep.server.mlflow import Mlflow
 from modelkeep.server.page import STATIC, Page
 from modelkeep.server.routes import Routes
 from modelkeep.server.session import Session, Sessions
@@ -77,6 +78,7 @@ class App:
             self.routes.add("POST", path, "ingest", self.ingest)
         prometheus.add(self.routes, house, self._asking)
         self.api: Final = Api(house, self.routes, self._asking, self.door.look_again)
+        Mlflow(house.repository, self._asking).add(self.routes)
         self.consul: Final = Consul(house, max(1, limits.requests // 2))
         self.routes.add("GET", "/v1/kv/{key...}", "read", self.consul)
         self.routes.add("PUT DELETE", "/v1/kv/{key...}", "admin", self.consul)

@@ -26,6 +26,7 @@ from modelkeep.server.ingest import Clocks
 from modelkeep.server.models import Serving as Models
 from modelkeep.server.own import Own
 from modelkeep.server.pause import Pausable
+from modelkeep.server.registry import Repository
 from modelkeep.server.rounds import Round
 from modelkeep.server.sampling import Sampling
 from modelkeep.server.settings import Settings, durations
@@ -114,6 +115,7 @@ class House:
         self.tokens = opened.enter_context(closing(Tokens(self.entries, self.wall)))
         self._open_readers(opened)
         self.models = Models(self)
+        self.repository = opened.enter_context(closing(Repository(settings.models.repository)))
         self.sources = (self.series, self.quality.series, TrainingSeries(self.models.ends))
         self.promql = PromQL(self.sources)
         self.alerts = Alerts(

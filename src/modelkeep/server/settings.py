@@ -85,6 +85,14 @@ class QualitySettings(_Group, frozen=True, kw_only=True):
     window: Annotated[Duration, Meta(description="Trailing window of the derived series.")] = "7d"
 
 
+class ModelSettings(_Group, frozen=True, kw_only=True):
+    """The registry of models."""
+
+    repository: Annotated[
+        str, Meta(description="Folder of the git repository whose tags are the registry; empty: none.")
+    ] = ""
+
+
 class Settings(_Group, frozen=True, kw_only=True):
     """Everything a server is told."""
 
@@ -106,6 +114,7 @@ class Settings(_Group, frozen=True, kw_only=True):
     limits: Annotated[Limits, Meta(description=Limits.__doc__)] = Limits()
     retention: Annotated[Retention, Meta(description=Retention.__doc__)] = Retention()
     alerts: Annotated[AlertSettings, Meta(description=AlertSettings.__doc__)] = AlertSettings()
+    models: Annotated[ModelSettings, Meta(description=ModelSettings.__doc__)] = ModelSettings()
     quality: Annotated[QualitySettings, Meta(description=QualitySettings.__doc__)] = QualitySettings()
 
     @property

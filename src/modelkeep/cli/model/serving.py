@@ -213,9 +213,8 @@ def _code(row: dict[str, Json]) -> str:
 
 def _hash(value: Json) -> str:
     from modelkeep.models.changes import short
-    from modelkeep.models.lineage import bare_hash
 
-    return cell(short(bare_hash(str(value or ""))))
+    return cell(short(str(value or "")))
 
 
 def _places(row: dict[str, Json]) -> str:
