@@ -313,3 +313,46 @@ def test_names_that_tell_a_secret() -> None:
 def test_no_text_shows_a_value(value: str, around: str) -> None:
     if value not in "***":
         assert value not in mask_text(f"{around}{value}{around}", [value]).replace("***", "\0")
+
+
+GUESSES = ("hunter2", "letmein", "swordfish")
+STRONG = "a key of some length"
+
+
+def _hashes(monkeypatch: pytest.MonkeyPatch, key: str) -> list[str]:
+    monkeypatch.setenv("MODELKEEP_SECRET_KEY", key) if key else monkeypatch.delenv("MODELKEEP_SECRET_KEY", False)
+    return [config({"db": {"password": one, "url": f"pg://a:{one}@h/d"}, "pool": 5}).hash for one in GUESSES]
+
+
+def test_a_hash_tells_nothing_of_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = _hashes(monkeypatch, "")
+    assert len(set(plain)) == 1
+    assert plain == _hashes(monkeypatch, "too short")  # it could be guessed together with the secret
+    keyed = _hashes(monkeypatch, STRONG)
+    assert len(set(keyed)) == len(GUESSES)
+    assert keyed == _hashes(monkeypatch, STRONG)
+    assert not {*keyed, *plain} & {*_hashes(monkeypatch, f"another {STRONG}")}
+    monkeypatch.delenv("MODELKEEP_SECRET_KEY")
+    open_hash = config({"pool": 5, "name": "x"}).hash
+    monkeypatch.setenv("MODELKEEP_SECRET_KEY", STRONG)
+    assert config({"pool": 5, "name": "x"}).hash == open_hash  # where nothing is secret it is the same everywhere
+
+
+@pytest.mark.parametrize("key", ["", STRONG])
+def test_another_secret_is_a_change_that_can_be_taken_back(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODELKEEP_SECRET_KEY", key)
+    cfg = config({"db": {"password": "hunter2", "pool": 5}})
+    told: list[str] = []
+    cfg.on_change(lambda change: told.extend(map(str, change.differences)))
+    first = cfg.hash
+    change = cfg.set({"db.password": "letmein"}, author="ann")
+    assert change is not None
+    assert (change.hash != change.previous) is bool(key)
+    assert told == ["db.password: '***' → '***' (set by ann)"]
+    assert cfg["db.password"] == "letmein"
+    back = cfg.rollback()
+    assert back is not None
+    assert (back.hash, cfg["db.password"]) == (first, "hunter2")
+    cfg.set({"db.password": "swordfish"})
+    assert cfg.rollback(first) is not None
+    assert cfg["db.password"] == "hunter2"

@@ -75,7 +75,7 @@ class Config(Generic[T]):
         self._changing = threading.RLock()
         self._listeners: dict[object, tuple[str, Listener]] = {}
         self._set: Reading | None = None
-        self._kept: dict[str, Snapshot[T]] = {}
+        self._kept: list[Snapshot[T]] = []
         self._held_back: tuple[str, ...] | None = None
         self._last_good = last_good
         self._saved: dict[int, Reading] = {}
@@ -226,15 +226,14 @@ class Config(Generic[T]):
             Missing: this process has applied no such configuration.
         """
         with self._changing:
-            hashes = list(self._kept)
-            if to:
-                found = [one for one in hashes if one.startswith(to)]
-            else:
-                found = hashes[: hashes.index(self._current.hash)][-1:]
+            before = [one for one in self._kept if not one.same(self._current)]
+            found = [one for one in before if one.hash.startswith(to)]
+            if not found and to and self._current.hash.startswith(to):
+                return None
             if not found:
-                known = ", ".join(one[:12] for one in hashes)
+                known = ", ".join(one.hash[:12] for one in self._kept)
                 raise Missing(f"no configuration {to or 'before this one'}", hint=f"This process has applied {known}.")
-            old = self._kept[found[-1]]
+            old = found[-1]
             again = Snapshot(
                 old.value,
                 old._tree,
@@ -363,7 +362,7 @@ class Config(Generic[T]):
 
     def _swap(self, fresh: Snapshot[T], source: str, author: str, reason: str, state: State) -> Change | None:
         before = self._current
-        if fresh.hash == before.hash:
+        if fresh.same(before):
             return None
         self._current = fresh  # one assignment: a reader has the old one or the new one
         self._keep(fresh)
@@ -374,10 +373,7 @@ class Config(Generic[T]):
         return change
 
     def _keep(self, snapshot: Snapshot[T]) -> None:
-        self._kept.pop(snapshot.hash, None)
-        self._kept[snapshot.hash] = snapshot
-        while len(self._kept) > _KEPT:
-            del self._kept[next(iter(self._kept))]
+        self._kept = [*(one for one in self._kept if not one.same(snapshot)), snapshot][-_KEPT:]
 
     def _tell(
         self,

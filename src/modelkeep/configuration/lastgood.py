@@ -8,18 +8,16 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
+from modelkeep.configuration.secrecy import KEY, SHORTEST_KEY
 from modelkeep.configuration.tree import Mark, Reading
 from modelkeep.core.errors import BadInput
 
 if TYPE_CHECKING:
     from cryptography.fernet import Fernet
-
-KEY: Final = "MODELKEEP_SECRET_KEY"
-_LEAST: Final = 16
 
 
 class _Kept(msgspec.Struct):
@@ -50,8 +48,8 @@ class LastGood:
     """
 
     def __init__(self, folder: Path, key: str) -> None:
-        if len(key) < _LEAST:
-            raise BadInput(f"{KEY} has fewer than {_LEAST} characters", hint="Make one: openssl rand -base64 32")
+        if len(key) < SHORTEST_KEY:
+            raise BadInput(f"{KEY} has fewer than {SHORTEST_KEY} characters", hint="Make one: openssl rand -base64 32")
         self._folder = folder
         self._box = _box(key)
 

@@ -17,6 +17,9 @@ from modelkeep.core.errors import BadInput, Missing
 from modelkeep.core.secret import PREFIX, Secret, resolve
 
 MASK: Final = "***"
+KEY: Final = "MODELKEEP_SECRET_KEY"
+"""The variable with the key of what is kept of secrets."""
+SHORTEST_KEY: Final = 16
 _WORDS: Final = frozenset(
     {
         *("password", "passwords", "passwd", "pwd", "passphrase", "secret", "secrets", "token", "apikey"),
@@ -51,9 +54,8 @@ def is_secret(key: str, extra: Sequence[str] = ()) -> bool:
     >>> is_secret("db.password"), is_secret("aws.secretAccessKey"), is_secret("APP_API_KEY"), is_secret("tokenizer")
     (True, True, True, False)
     """
-    if key in extra or key.rpartition(".")[2] in extra:
-        return True
-    return _named_secret(key.rpartition(".")[2])
+    last = key.rpartition(".")[2]
+    return key in extra or last in extra or _named_secret(last)
 
 
 @lru_cache(maxsize=8192)
@@ -154,8 +156,9 @@ def mask_url(text: str) -> str:
 
 def mask_text(text: str, values: Collection[str]) -> str:
     """Gives a text without the given values and without the passwords of addresses."""
-    for value in sorted((value for value in values if len(value) > 3), key=len, reverse=True):
-        text = text.replace(value, MASK)
+    if values:
+        for value in sorted((value for value in values if len(value) > 3), key=len, reverse=True):
+            text = text.replace(value, MASK)
     return mask_url(text)
 
 
@@ -165,13 +168,21 @@ def mask_tree(node: object, keys: Collection[str], values: Collection[str] = (),
     >>> mask_tree({"db": {"password": "hunter2", "url": "pg://a:hunter2@h/d"}}, set(), ["hunter2"])
     {'db': {'password': '***', 'url': 'pg://a:***@h/d'}}
     """
+    return _masked(node, keys, values, key, is_hidden(key, keys))
+
+
+def _masked(node: object, keys: Collection[str], values: Collection[str], key: str, hidden: bool) -> object:
     if isinstance(node, Mapping):
-        return {name: mask_tree(value, keys, values, join(key, str(name))) for name, value in node.items()}
+        return {name: _member(value, keys, values, join(key, str(name)), hidden) for name, value in node.items()}
     if isinstance(node, list | tuple):
-        return [mask_tree(value, keys, values, join(key, place)) for place, value in enumerate(node)]
-    if node is not None and not isinstance(node, bool) and is_hidden(key, keys):
+        return [_member(value, keys, values, join(key, place), hidden) for place, value in enumerate(node)]
+    if hidden and node is not None and not isinstance(node, bool):
         return MASK
     return mask_text(node, values) if isinstance(node, str) else node
+
+
+def _member(node: object, keys: Collection[str], values: Collection[str], key: str, hidden: bool) -> object:
+    return _masked(node, keys, values, key, hidden or key in keys or is_secret(key))
 
 
 def secret_texts(tree: object, keys: Collection[str]) -> set[str]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, Generic, TypeVar, cast
 
-from modelkeep.configuration.secrecy import MASK, is_hidden, mask_tree, secret_mark, secret_texts
+from modelkeep.configuration.secrecy import KEY, MASK, SHORTEST_KEY, is_hidden, mask_tree, secret_mark, secret_texts
 from modelkeep.configuration.tree import Mark, Node, Scalar, Tree, join, leaves, parts, pick
 
 if TYPE_CHECKING:
@@ -111,12 +113,24 @@ class Snapshot(Generic[T]):
 
     @cached_property
     def hash(self) -> str:
-        """The content's SHA-256: equal configurations have equal hashes, also where secrets are masked."""
-        try:
-            text = json.dumps(self._tree, sort_keys=True, default=repr, ensure_ascii=False)
-        except TypeError:  # keys of several kinds
-            text = repr(_sorted(self._tree))
-        return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
+        """A SHA-256 of the content: equal configurations have equal hashes.
+
+        Where nothing is secret, it is that of the values, everywhere. Otherwise it is that of the masked values, and of
+        the secret ones only through an HMAC with MODELKEEP_SECRET_KEY, where that has 16 characters: so nobody can try
+        which secret fits a hash. Without the key another secret makes no other hash; the change is in the history.
+        """
+        seen = _text(self.masked)
+        if seen != self._whole and len(key := os.environ.get(KEY, "")) >= SHORTEST_KEY:
+            seen += hmac.digest(key.encode(), b"configuration\0" + self._whole, "sha256")
+        return hashlib.sha256(seen).hexdigest()
+
+    @cached_property
+    def _whole(self) -> bytes:
+        return _text(self._tree)
+
+    def same(self, other: Snapshot[T]) -> bool:
+        """Says whether another one has the same values, secrets and all."""
+        return self._whole == other._whole
 
     @cached_property
     def veil(self) -> Veil:
@@ -179,6 +193,15 @@ def _shown(snapshot: Snapshot[T]) -> Iterator[tuple[str, tuple[Scalar, Scalar]]]
     masked = dict(leaves(snapshot.masked))
     for key, value in leaves(snapshot._tree):
         yield key, (masked.get(key), value)
+
+
+def _text(tree: Tree) -> bytes:
+    """Gives a tree as bytes: equal for equal values, whatever the order of their keys."""
+    try:
+        text = json.dumps(tree, sort_keys=True, default=repr, ensure_ascii=False)
+    except TypeError:  # keys of several kinds
+        text = repr(_sorted(tree))
+    return text.encode(errors="surrogatepass")
 
 
 def _sorted(node: object) -> object:
