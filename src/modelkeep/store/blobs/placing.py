@@ -10,8 +10,10 @@ import errno
 import os
 import shutil
 import stat
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import compress, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -70,65 +72,72 @@ def place(blobs: Blobs, items: Iterable[Placing], step: Step, link_types: Sequen
     wanted = list({os.fspath(item.path): item for item in items}.values())
     if not wanted:
         return Placed(files=0, size=0)
-    layout = _Layout([os.fspath(item.path) for item in wanted])
+    layout = _Layout(wanted)
     first = _first(blobs, wanted)
     with told(layout.ground), _aside(blobs, layout.ground, aside) as folder:
         kind = _kind(link_types, first, folder) if first else "copy"
         layout.build(folder)
-        jobs = [
-            _Job(
-                number,
-                item.oid,
-                item.legacy,
-                0o777 if item.executable else 0o666,
-                blobs.place_of(item.oid, legacy=item.legacy),
-                *layout.ways[number],
-            )
-            for number, item in enumerate(wanted)
-        ]
-        rows = _run(blobs, jobs, kind, step)
-        layout.publish({row.number for row in rows if row.fate == "placed"})
-    return _told_of(blobs, wanted, rows, kind)
+        fates = _Fates(wanted)
+        _run(_Work(blobs, kind, layout), fates, step)
+        layout.publish(fates.placed())
+    return fates.told(blobs, kind)
 
 
-def _run(blobs: Blobs, jobs: Sequence[_Job], kind: Kind, step: Step) -> list[Row]:
-    work = _Work(blobs, kind)
-    rows: list[Row] = []
-    later: list[_Job] = []
-    for part in parted(lambda some: [work.small(job) for job in some], jobs, list[Row]):
-        later += [jobs[row.number] for row in part if row.fate == "large"]
-        rows += (done := [row for row in part if row.fate != "large"])
-        step.add(sum(row.size for row in done))
+def _run(work: _Work, fates: _Fates, step: Step) -> None:
+    later: list[int] = []
+    for rows in parted(lambda some: [work.small(number) for number in some], range(len(fates.items)), list[Row]):
+        later += [row.number for row in rows if row.fate == "large"]
+        step.add(sum(row.size for row in rows))
+        fates.take(rows)
     alone = len(later) == 1
-    return rows + threaded(lambda job, heard: work.large(job, heard, alone=alone), later, step)
+    fates.take(threaded(lambda number, heard: work.large(number, heard, alone=alone), later, step))
 
 
-def _told_of(blobs: Blobs, items: Sequence[Placing], rows: Sequence[Row], kind: Kind) -> Placed:
-    bad: dict[str, Bad] = {}
-    for legacy in (False, True):
-        here = [row for row in rows if items[row.number].legacy == legacy]
-        blobs.known.remember(
-            {items[row.number].oid: Sound(row.stamp, row.blake3) for row in here if row.stamp is not None},
-            legacy=legacy,
+class _Fates:
+    """What became of every item, in little memory: there may be millions."""
+
+    def __init__(self, items: Sequence[Placing]) -> None:
+        self.items: Final = items
+        self._made: Final = array("q", bytes(24 * len(items)))
+        """Inode, size and mtime of each file; inode 0 where there is none."""
+        self._sound: Final[dict[bool, dict[str, Sound]]] = {False: {}, True: {}}
+        self._bad: Final[dict[bool, dict[str, Bad]]] = {False: {}, True: {}}
+        self._missing: Final[set[str]] = set()
+
+    def take(self, rows: Iterable[Row]) -> None:
+        for row in rows:
+            item = self.items[row.number]
+            if row.fate == "placed":
+                made = row.made
+                self._made[3 * row.number : 3 * row.number + 3] = array("q", (made.inode, made.size, made.mtime_ns))
+            elif row.fate == "bad":
+                self._bad[item.legacy].setdefault(item.oid, Bad(item.oid, row.problem))
+            elif row.fate == "missing":
+                self._missing.add(item.oid)
+            if row.stamp is not None:
+                self._sound[item.legacy][item.oid] = Sound(row.stamp, row.blake3)
+
+    def placed(self) -> Iterator[Placing]:
+        """Those items that are files now."""
+        return compress(self.items, self._made[::3])
+
+    def told(self, blobs: Blobs, kind: Kind) -> Placed:
+        """Notes in the cache what was found out, and gives what callers hear."""
+        for legacy, bad in self._bad.items():
+            blobs.known.remember(self._sound[legacy], legacy=legacy)
+            for one in bad.values():
+                blobs.quarantine(one.oid, one.reason, legacy=legacy)
+        made = self._made
+        rows = zip(made[::3], made[1::3], made[2::3], repeat(0))
+        stamps = {os.fspath(item.path): row for item, row in zip(self.items, rows, strict=False) if row[0]}
+        return Placed(
+            files=len(stamps),
+            size=sum(made[1::3]),
+            bad=tuple((self._bad[True] | self._bad[False]).values()),
+            missing=tuple(sorted(self._missing)),
+            kind=kind,
+            stamps=stamps,
         )
-        for row in here:
-            oid = items[row.number].oid
-            if row.fate == "bad" and oid not in bad:
-                bad[oid] = Bad(oid, row.problem)
-                blobs.quarantine(oid, row.problem, legacy=legacy)
-    placed = [row for row in rows if row.fate == "placed"]
-    return Placed(
-        files=len(placed),
-        size=sum(row.size for row in placed),
-        bad=tuple(bad.values()),
-        missing=tuple(sorted({items[row.number].oid for row in rows if row.fate == "missing"})),
-        kind=kind,
-        stamps={os.fspath(items[row.number].path): _as_hashed(row.made) for row in placed},
-    )
-
-
-def _as_hashed(made: Stamp) -> tuple[int, int, int, int]:
-    return made.inode, made.size, made.mtime_ns, 0
 
 
 def _first(blobs: Blobs, items: Iterable[Placing]) -> str:
@@ -154,33 +163,37 @@ def _kind(names: Sequence[str], source: str, folder: str) -> Kind:
 class _Layout:
     """Where each file is built and what is renamed in the end."""
 
-    def __init__(self, paths: Sequence[str]) -> None:
-        self.ways: list[tuple[str, str]] = []
-        self._paths = paths
-        self._folders = [os.path.dirname(path) for path in paths]
-        self._tops = {folder: _missing_top(folder) for folder in set(self._folders)}
+    def __init__(self, items: Sequence[Placing]) -> None:
+        self._items = items
+        folders = {os.path.dirname(os.fspath(item.path)) for item in items}
+        self._tops = {folder: _missing_top(folder) for folder in folders}
         self._built: dict[str, str] = {}
-        top = self._tops[self._folders[0]]
-        self.ground = os.path.dirname(top) if top else self._folders[0]
+        self._aside = ""
+        folder = os.path.dirname(os.fspath(items[0].path))
+        top = self._tops[folder]
+        self.ground = os.path.dirname(top) if top else folder
         """A folder that is there, on whose file system the files are going to be."""
 
     def build(self, aside: str) -> None:
-        """Makes the folders that are needed aside, and decides where each file is built."""
-        tops = {top: f"{aside}/{index}" for index, top in enumerate(sorted({*self._tops.values()} - {""}))}
-        self._built = tops
+        """Makes the folders that are needed aside."""
+        self._aside = aside
+        self._built = {top: f"{aside}/{index}" for index, top in enumerate(sorted({*self._tops.values()} - {""}))}
         for folder, top in self._tops.items():
             if top:
-                os.makedirs(tops[top] + folder[len(top) :], exist_ok=True)
-        for index, (path, folder) in enumerate(zip(self._paths, self._folders, strict=True)):
-            top = self._tops[folder]
-            if top:
-                self.ways.append((tops[top] + path[len(top) :], ""))
-            else:
-                self.ways.append((f"{aside}/f{index}", path))
+                os.makedirs(self._built[top] + folder[len(top) :], exist_ok=True)
 
-    def publish(self, done: set[int]) -> None:
+    def job(self, blobs: Blobs, number: int) -> _Job:
+        """What is to be done for one item."""
+        item = self._items[number]
+        path = os.fspath(item.path)
+        top = self._tops[os.path.dirname(path)]
+        aside, target = (self._built[top] + path[len(top) :], "") if top else (f"{self._aside}/f{number}", path)
+        source = blobs.place_of(item.oid, legacy=item.legacy)
+        return _Job(number, item.oid, item.legacy, 0o777 if item.executable else 0o666, source, aside, target)
+
+    def publish(self, done: Iterable[Placing]) -> None:
         """Renames the folders that were built into place."""
-        tops = {self._tops[self._folders[index]] for index in done} - {""}
+        tops = {self._tops[os.path.dirname(os.fspath(item.path))] for item in done} - {""}
         for top in sorted(tops):
             try:
                 os.rename(self._built[top], top)
@@ -268,10 +281,11 @@ def _fit(cache: Path, device: int) -> bool:
 class _Work:
     """What is done with each object, in whichever process or thread."""
 
-    def __init__(self, blobs: Blobs, kind: Kind) -> None:
-        self._known, self._kind = blobs.known, kind
+    def __init__(self, blobs: Blobs, kind: Kind, layout: _Layout) -> None:
+        self._blobs, self._known, self._kind, self._layout = blobs, blobs.known, kind, layout
 
-    def small(self, job: _Job) -> Row:
+    def small(self, number: int) -> Row:
+        job = self._layout.job(self._blobs, number)
         try:
             fd = os.open(job.source, READ)
         except FileNotFoundError:
@@ -296,7 +310,8 @@ class _Work:
             made = _written(job, data)
         return self._done(job, made, None if sound else stamp_of(found), b"")
 
-    def large(self, job: _Job, step: Step, *, alone: bool) -> Row:
+    def large(self, number: int, step: Step, *, alone: bool) -> Row:
+        job = self._layout.job(self._blobs, number)
         try:
             found = os.stat(job.source)
         except FileNotFoundError:
