@@ -24,12 +24,13 @@ Key = Literal[
 PREFIX: Final = "Modelkeep-"
 _TRAILER: Final = re.compile(rf"{PREFIX}([A-Z][A-Za-z]*): ?(.*)\Z")
 _BREAK: Final = re.compile(r"[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]+")
+_FIGURES: Final = re.compile(rf"^{PREFIX}(Number|After): ([0-9]{{1,9}})$", re.MULTILINE)
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?\Z")
 _NAMED: Final = re.compile(r"\bversion '?(v[0-9][^\s']*)'?")
 _RANK: Final[dict[Action, int]] = {"register": 0, "deregister": 1, "assign": 2, "unassign": 3, "deprecate": 4}
 
 
-class Event(msgspec.Struct, frozen=True):
+class Event(msgspec.Struct, frozen=True, gc=False):
     """One tag of the registry.
 
     Args:
@@ -44,6 +45,8 @@ class Event(msgspec.Struct, frozen=True):
         by: who did it, `Name <address>`.
         at_ns: when, by the clock of whoever did it.
         message: whole, with what follows the first line.
+        ordinal: the number that a registration of ours carries; 0 for others.
+        after: the count behind which an event of ours without one came; -1 for others.
     """
 
     action: Action
@@ -57,6 +60,8 @@ class Event(msgspec.Struct, frozen=True):
     by: str
     at_ns: int
     message: str
+    ordinal: int = 0
+    after: int = -1
 
     @property
     def subject(self) -> str:
@@ -66,7 +71,7 @@ class Event(msgspec.Struct, frozen=True):
     @property
     def text(self) -> str:
         """What somebody wrote: the message without our trailers, and without the first line when it is GTO's own."""
-        lines = [line for line in self.message.strip().split("\n") if _TRAILER.match(line) is None]
+        lines = [line for line in self.message.strip().split("\n") if not line.startswith(PREFIX)]
         if lines and lines[0].strip() in subjects(self):
             lines = lines[1:]
         return "\n".join(lines).strip()
@@ -120,22 +125,26 @@ class Read(NamedTuple):
     """What tags say.
 
     Args:
-        events: by model, in the order in which things were done.
+        named: the tags that count, by model.
         problems: what is no event although it looks like one.
         counts: for each model the highest count behind a `#`, of tags that do not count among them.
     """
 
-    events: dict[str, list[Event]]
+    named: dict[str, list[tuple[TagName, Tag]]]
     problems: list[Problem]
     counts: dict[str, int]
 
+    def events(self, model: str) -> list[Event]:
+        """Gives the events of a model, in the order in which things were done."""
+        return ordered(_event(name, tag) for name, tag in self.named.get(model, ()))
+
 
 def read(tags: Iterable[Tag]) -> Read:
-    """Gives the events among some tags.
+    """Gives what some tags say.
 
     Lightweight tags are left out, as GTO does, and told of as problems; so are tags of what is no commit.
     """
-    found: dict[str, list[Event]] = {}
+    found: dict[str, list[tuple[TagName, Tag]]] = {}
     problems: list[Problem] = []
     counts: dict[str, int] = {}
     for tag in tags:
@@ -144,15 +153,23 @@ def read(tags: Iterable[Tag]) -> Read:
             continue
         if name.number > counts.get(name.model, 0):
             counts[name.model] = name.number
-        if not tag.object or not tag.commit:
+        if tag.object and tag.commit:
+            found.setdefault(name.model, []).append((name, tag))
+        else:
             problems.append(_unfit(tag, name))
-            continue
-        event = Event(
-            name.action, name.model, name.version, name.stage, name.number,
-            tag.name, tag.object, tag.commit, tag.tagger, tag.at_ns, tag.message,
-        )  # fmt: skip
-        found.setdefault(name.model, []).append(event)
-    return Read({model: ordered(events) for model, events in found.items()}, problems, counts)
+    return Read(found, problems, counts)
+
+
+def _event(name: TagName, tag: Tag) -> Event:
+    ordinal, after = 0, -1
+    if not name.number and PREFIX in tag.message:
+        said = dict(_FIGURES.findall(tag.message))
+        ordinal = int(said.get("Number", 0)) if name.action == "register" else 0
+        after = int(said.get("After", 0 if ordinal else -1))
+    return Event(
+        name.action, name.model, name.version, name.stage, name.number, tag.name, tag.object, tag.commit,
+        tag.tagger, tag.at_ns, tag.message, ordinal, after,
+    )  # fmt: skip
 
 
 def ordered(events: Iterable[Event]) -> list[Event]:
@@ -163,12 +180,11 @@ def ordered(events: Iterable[Event]) -> list[Event]:
     """
     chain, loose = [], []
     for event in events:
-        after = event.number or _after(event)
+        after = event.number or event.after
         if after < 0:
             loose.append((event.at_ns, _RANK[event.action], precedence(event.version), event.tag, event))
         else:
-            number = 0 if event.number else number_of(event)
-            chain.append((after, not event.number, number, event.at_ns, _RANK[event.action], event.tag, event))
+            chain.append((after, not event.number, event.ordinal, event.at_ns, _RANK[event.action], event.tag, event))
     chain.sort()
     loose.sort()
     if not chain:
@@ -182,22 +198,6 @@ def ordered(events: Iterable[Event]) -> list[Event]:
             at += 1
         found.append(event)
     return found + [row[-1] for row in loose[at:]]
-
-
-def number_of(event: Event) -> int:
-    """Gives the number that a registration of ours carries; 0 for those of others."""
-    return max(0, _figure(event.message, "Number"))
-
-
-def _after(event: Event) -> int:
-    """The count behind which an event of ours without one came; -1 for those of others."""
-    found = _figure(event.message, "After")
-    return 0 if found < 0 < number_of(event) else found
-
-
-def _figure(text: str, key: Key) -> int:
-    found = text.partition(f"\n{PREFIX}{key}: ")[2].partition("\n")[0].strip()
-    return int(found) if found.isascii() and found.isdigit() and len(found) < 10 else -1
 
 
 def subjects(event: Event) -> tuple[str, ...]:

@@ -14,7 +14,6 @@ from urllib.parse import quote
 import msgspec
 
 from modelkeep.core.errors import Corrupt, Denied, Missing, Unreachable
-from modelkeep.core.shapes import Json
 from modelkeep.models.names import asked, check_model
 
 if TYPE_CHECKING:
@@ -51,7 +50,7 @@ class Loaded(msgspec.Struct, frozen=True):
     path: Path
     commit: str
     features: tuple[str, ...] = ()
-    metrics: dict[str, Json] = {}
+    metrics: dict[str, int | float | str] = {}
     reference: Path | None = None
     data_version: str = ""
     configuration: str = ""
@@ -219,7 +218,7 @@ def _fetched(git: Git, version: Version, repo: str, place: Path, progress: Progr
         record = _Record(loaded, {name: _stamp(fresh / name) for name in _files(fresh)})
         for name in record.files:
             (fresh / name).chmod(0o555 if os.access(fresh / name, os.X_OK) else 0o444)
-        (fresh / _RECORD).write_bytes(msgspec.json.encode(record))
+        (fresh / _RECORD).write_bytes(msgspec.json.encode(record, enc_hook=os.fspath))
         shutil.rmtree(place, ignore_errors=True)
         fresh.rename(place)
     finally:
@@ -256,7 +255,7 @@ def _check(path: Path, oid: str, version: Version) -> None:
 def _kept(place: Path) -> Loaded | None:
     """A version in the cache; None when it is not there, or not as it was."""
     try:
-        record = msgspec.json.decode((place / _RECORD).read_bytes(), type=_Record)
+        record = msgspec.json.decode((place / _RECORD).read_bytes(), type=_Record, dec_hook=_path)
     except (OSError, msgspec.DecodeError, msgspec.ValidationError):
         return None
     for name, (size, at_ns, digest) in record.files.items():
@@ -268,6 +267,10 @@ def _kept(place: Path) -> Loaded | None:
             return None
     os.utime(place / _RECORD)
     return _whole(record.loaded, place)
+
+
+def _path(kind: type, value: str) -> Path:
+    return Path(value)
 
 
 def _whole(loaded: Loaded, place: Path) -> Loaded:

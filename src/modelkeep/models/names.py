@@ -9,6 +9,7 @@ Source: https://github.com/treeverse/gto
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final, Literal, NamedTuple
 
 from modelkeep.core.errors import BadInput
@@ -23,10 +24,9 @@ _FOLDER: Final = r"[a-zA-Z0-9_./-]+"
 _NUMBER: Final = r"(?:0|[1-9][0-9]*)"
 _MARK: Final = r"(?:0|[1-9][0-9]*|[0-9]*[a-zA-Z-][0-9a-zA-Z-]*)"
 _SEMVER: Final = rf"{_NUMBER}\.{_NUMBER}\.{_NUMBER}(?:-{_MARK}(?:\.{_MARK})*)?(?:\+[0-9a-zA-Z-]+(?:\.[0-9a-zA-Z-]+)*)?"
-_TAG: Final = re.compile(
-    rf"(?P<model>(?:{_FOLDER}=)?{_NAME})"
-    rf"(?:(?:#(?P<stage>{_NAME})|@(?P<version>v{_SEMVER}))(?P<cancel>!?)|@deprecated)(?:#(?P<number>[0-9]+))?\Z"
-)
+_MODEL: Final = re.compile(rf"(?:{_FOLDER}=)?{_NAME}\Z")
+_AT: Final = re.compile(rf"(?:(v{_SEMVER})(!?)|deprecated)(?:#([0-9]+))?\Z")
+_HASH: Final = re.compile(rf"({_NAME})(!?)(?:#([0-9]+))?\Z")
 _PLAIN: Final = re.compile(rf"{_NAME}\Z")
 _FULL: Final = re.compile(rf"(?:(?P<folder>{_FOLDER}):)?(?P<name>{_NAME})\Z")
 _VERSION: Final = re.compile(rf"v{_SEMVER}\Z")
@@ -91,18 +91,25 @@ def parse(tag: str) -> TagName | None:
     >>> parse("churn@1.2") is None, str(TagName("deprecate", "sub:churn"))
     (True, 'sub=churn@deprecated')
     """
-    found = _TAG.match(tag)
-    if found is None:
+    model, sign, rest = tag.partition("@")
+    if sign:
+        found = _AT.match(rest)
+        if found is None or not _is_model(model):
+            return None
+        version, cancel, number = found.groups()
+        action: Action = "deprecate" if not version else "deregister" if cancel else "register"
+        return TagName(action, model.replace("=", ":"), version or "", "", int(number or 0))
+    model, sign, rest = tag.partition("#")
+    found = _HASH.match(rest)
+    if not sign or found is None or not _is_model(model):
         return None
-    model, stage, version, cancel, number = found.groups()
-    action: Action
-    if version:
-        action = "deregister" if cancel else "register"
-    elif stage:
-        action = "unassign" if cancel else "assign"
-    else:
-        action = "deprecate"
-    return TagName(action, model.replace("=", ":"), version or "", stage or "", int(number or 0))
+    stage, cancel, number = found.groups()
+    return TagName("unassign" if cancel else "assign", model.replace("=", ":"), "", stage, int(number or 0))
+
+
+@lru_cache(4096)
+def _is_model(text: str) -> bool:
+    return _MODEL.match(text) is not None
 
 
 def asked(text: str) -> Asked:

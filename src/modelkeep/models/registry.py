@@ -51,7 +51,7 @@ class Registry:
         Args:
             hidden: deprecated ones, too, and those whose versions are all deregistered.
         """
-        found = [self._model(name) for name in sorted(self._read.events)]
+        found = [self._model(name) for name in sorted(self._read.named)]
         return [one for one in found if hidden or (one.deprecated is None and any(v.active for v in one.versions))]
 
     def artifact(self, name: str) -> Model:
@@ -61,7 +61,7 @@ class Registry:
             Missing: there is none of this name; near names are in the hint.
             BadInput: it is no name for a model.
         """
-        if name not in self._read.events:
+        if name not in self._read.named:
             raise self._unknown(check_model(name))
         return self._model(name)
 
@@ -116,8 +116,8 @@ class Registry:
     def problems(self, name: str = "") -> list[Problem]:
         """Gives what tags say in contradiction, of one model or of all."""
         unread = [one for one in self._read.problems if not name or one.model == name]
-        names = [name] if name else sorted(self._read.events)
-        return unread + [one for each in names if each in self._read.events for one in self._model(each).problems]
+        names = [name] if name else sorted(self._read.named)
+        return unread + [one for each in names if each in self._read.named for one in self._model(each).problems]
 
     def resolve(self, text: str, *, hidden: bool = False) -> Version:
         """Gives the version that a text asks for.
@@ -147,7 +147,7 @@ class Registry:
 
     def at_commit(self, name: str, commit: str) -> list[Version]:
         """Gives the registered versions of a model at a commit, deregistered ones among them."""
-        model = self._model(name) if name in self._read.events else None
+        model = self._model(name) if name in self._read.named else None
         return [one for one in model.versions if one.commit == commit and one.registered] if model else []
 
     def next_count(self, name: str) -> int:
@@ -158,7 +158,7 @@ class Registry:
 
     def _model(self, name: str) -> Model:
         if name not in self._models:
-            self._models[name] = assembled(name, self._read.events[name])
+            self._models[name] = assembled(name, self._read.events(name))
         return self._models[name]
 
     def _found(self, model: Model, want: Asked) -> Version | None:
@@ -175,7 +175,7 @@ class Registry:
     def _unknown(self, name: str) -> Missing:
         from difflib import get_close_matches
 
-        known = sorted(self._read.events)
+        known = sorted(self._read.named)
         near = get_close_matches(name, known, n=_NEAR, cutoff=0.5)
         unread = next((one for one in self._read.problems if one.model == name), None)
         if unread is not None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from modelkeep.models.events import Event, Problem, number_of
+from modelkeep.models.events import Event, Problem
 from modelkeep.models.names import precedence
 
 if TYPE_CHECKING:
@@ -218,7 +218,7 @@ def _registered(events: Sequence[Event]) -> tuple[dict[str, Version], list[Probl
             if before.commit != event.commit:
                 problems.append(_twice(event, before))
             continue
-        own = number_of(event)
+        own = event.ordinal
         if own > number + 1:
             problems.append(_gap(event, number + 1, own))
         number = max(number + 1, own)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from modelkeep.code.repository import File, Git
     from modelkeep.data.elsewhere.revisions import TrackedAt
 
+Figure = int | float | str
+"""A metric or a parameter."""
 LOCK: Final = "dvc.lock"
 TEXTS: Final = (".json", ".yaml", ".yml")
 _SUFFIXES: Final = (".dvc", LOCK, STAGES, ".dvc/config")
@@ -61,7 +63,7 @@ class Stage(msgspec.Struct, frozen=True):
     deps: dict[str, str]
     outs: tuple[str, ...]
     metrics: tuple[str, ...]
-    params: dict[str, Json]
+    params: dict[str, Figure]
 
 
 class Tree:
@@ -106,14 +108,14 @@ class Tree:
         left_out = {path, *(name for stage in self._stages for name in stage.metrics)}
         return [_piece(one) for one in self._tracked.values() if one.path not in left_out and one.out.oid]
 
-    def params(self, path: str) -> dict[str, Json]:
+    def params(self, path: str) -> dict[str, Figure]:
         """What the stage that puts out a path was given, by name."""
         stage = self._stage_of(path)
         return stage.params if stage else {}
 
-    def metrics(self) -> dict[str, Json]:
+    def metrics(self) -> dict[str, Figure]:
         """The numbers in the files of metrics that lie in git."""
-        found: dict[str, Json] = {}
+        found: dict[str, Figure] = {}
         names = [name for stage in self._stages for name in stage.metrics]
         for file in self._files:
             if posixpath.basename(file.path) == STAGES:
@@ -125,7 +127,7 @@ class Tree:
                 found |= self._figures(name)
         return dict(list(found.items())[:_MOST_VALUES])
 
-    def _figures(self, path: str) -> dict[str, Json]:
+    def _figures(self, path: str) -> dict[str, Figure]:
         try:
             data = self._git.read(self._commit, path)
         except (Missing, BadInput):
@@ -237,7 +239,7 @@ def parsed(data: bytes, where: str) -> Json:
     return document_of(data, Path(where)) if data.strip() else {}
 
 
-def flat(value: Json) -> dict[str, Json]:
+def flat(value: Json) -> dict[str, Figure]:
     """Gives the numbers and texts of a tree by their dotted names, the first thousand of them.
 
     >>> flat({"test": {"auc": 0.9, "curve": [1, 2]}, "rows": 5})
@@ -246,7 +248,7 @@ def flat(value: Json) -> dict[str, Json]:
     return dict(islice(_leaves(value, "", [_MOST_VALUES * 10], 0), _MOST_VALUES))
 
 
-def _leaves(value: Json, name: str, left: list[int], depth: int) -> Iterator[tuple[str, Json]]:
+def _leaves(value: Json, name: str, left: list[int], depth: int) -> Iterator[tuple[str, Figure]]:
     left[0] -= 1
     if left[0] < 0 or depth > _DEEPEST:
         return

@@ -16,7 +16,7 @@ from modelkeep.core.clock import SECOND
 from modelkeep.core.errors import Error, Missing
 from modelkeep.core.shapes import Json
 from modelkeep.models.artifacts import Artifact, artifact_at
-from modelkeep.models.tree import TEXTS, Piece, Tree, flat, join, parsed
+from modelkeep.models.tree import TEXTS, Figure, Piece, Tree, flat, join, parsed
 
 if TYPE_CHECKING:
     from modelkeep.code.repository import Git
@@ -53,8 +53,8 @@ class Details(msgspec.Struct, frozen=True):
     data: tuple[Piece, ...] = ()
     data_version: str = ""
     features: tuple[str, ...] = ()
-    metrics: dict[str, Json] = {}
-    params: dict[str, Json] = {}
+    metrics: dict[str, Figure] = {}
+    params: dict[str, Figure] = {}
     configuration: str = ""
     log: str = ""
     reference: str = ""
@@ -74,8 +74,8 @@ class Details(msgspec.Struct, frozen=True):
             "data": [one.json() for one in self.data],
             "data_version": self.data_version or None,
             "features": [*self.features],
-            "metrics": self.metrics,
-            "params": self.params,
+            "metrics": {**self.metrics},
+            "params": {**self.params},
             "configuration": self.configuration or None,
             "log": self.log or None,
             "reference": self.reference or None,
@@ -102,7 +102,7 @@ class Made(msgspec.Struct, frozen=True):
     path: str = ""
     data: tuple[str, ...] = ()
     features: tuple[str, ...] = ()
-    metrics: dict[str, Json] = {}
+    metrics: dict[str, Figure] = {}
     configuration: str = ""
     log: str = ""
     reference: str = ""
@@ -140,7 +140,7 @@ def trailers(git: Git, rev: str, name: str, made: Made) -> list[tuple[Key, str]]
         ("Hash", file.oid if file else ""),
         ("Configuration", made.configuration),
         ("Features", _encoded([*made.features]) if made.features else ""),
-        ("Metrics", _encoded(made.metrics) if made.metrics else ""),
+        ("Metrics", _encoded({**made.metrics}) if made.metrics else ""),
         ("Log", made.log),
         ("Reference", _tidy(made.reference)),
     ]
@@ -210,12 +210,12 @@ def _features(git: Git, commit: str, told: dict[str, str], artifact: Artifact, f
     return tuple(map(str, _listed(given)))
 
 
-def _metrics(told: dict[str, str], artifact: Artifact, tree: Tree) -> dict[str, Json]:
+def _metrics(told: dict[str, str], artifact: Artifact, tree: Tree) -> dict[str, Figure]:
     given = artifact.meta.get("metrics")
     said = _decoded(told.get("Metrics", ""))
     found = tree.metrics()
-    found |= flat(given) if isinstance(given, dict) else {}
-    return found | (said if isinstance(said, dict) else {})
+    found |= flat(given)
+    return found | flat(said)
 
 
 def _meta(artifact: Artifact, key: str) -> str:
