@@ -33,7 +33,7 @@ SERVICES = {
     "chromium": "chromium",
 }
 """Debian package → the command or file that shows it is there; tests start private instances of these."""
-PYTHON_PEERS = ("dvc", "hydra", "moto", "mlflow")
+PYTHON_PEERS = ("dvc", "gto", "hydra", "mlflow", "moto")
 """Programs that tests run beside us, each in an environment of its own, pinned in bench/peers/NAME.txt."""
 AZURITE = "azurite@3.37.0"
 

@@ -12,6 +12,7 @@ PLACES: Final = {
     "dvc": PEERS / "dvc" / "bin" / "dvc",
     "hydra": PEERS / "hydra" / "bin" / "python",
     "mlflow": PEERS / "mlflow" / "bin" / "python",
+    "gto": PEERS / "gto" / "bin" / "gto",
     "moto_server": PEERS / "moto" / "bin" / "moto_server",
     "azurite-blob": PEERS / "azurite" / "node_modules" / ".bin" / "azurite-blob",
     "sshd": Path("/usr/sbin/sshd"),
