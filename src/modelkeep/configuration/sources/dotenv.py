@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from typing import ClassVar
+import re
+from typing import ClassVar, Final
 
 from dotenv import dotenv_values
 from dotenv.parser import parse_stream
@@ -11,14 +12,17 @@ from dotenv.parser import parse_stream
 from modelkeep.configuration.file import File
 from modelkeep.configuration.scalars import assign, scalar
 from modelkeep.configuration.source import Source
-from modelkeep.configuration.tree import Mark, Reading, Tree
+from modelkeep.configuration.tree import Mark, Node, Reading, Tree
 from modelkeep.core.errors import BadInput
+
+_SIGN: Final = re.compile(r"(\\*)\$\{")
 
 
 class Dotenv(File):
     """A `.env` file: `APP_DB__POOL=8` is `db.pool` with the prefix `APP_`, which is that of `env=` unless given.
 
-    `${NAME}` takes the value of a line above or of the environment; in single quotes nothing is replaced.
+    Values are what python-dotenv reads: `${NAME}` and `${NAME:-default}` take the value of a line above or of the
+    environment, whatever the quotes. What it leaves as it is, such as `$NAME`, is no interpolation of ours either.
     """
 
     suffixes: ClassVar[tuple[str, ...]] = (".env",)
@@ -43,11 +47,20 @@ class Dotenv(File):
             value = values.get(binding.key)
             if not key:
                 continue
-            assign(tree, key, None if value is None else scalar(value, mark), mark)
+            assign(tree, key, None if value is None else _literal(scalar(value, mark)), mark)
             marks[key] = mark
             if value is not None:
                 texts[key] = value
         return Reading(tree, marks, texts=texts)
+
+
+def _literal(node: Node) -> Node:
+    """Gives a value in which nothing is an interpolation."""
+    if isinstance(node, dict):
+        return {name: _literal(value) for name, value in node.items()}
+    if isinstance(node, list):
+        return [_literal(value) for value in node]
+    return _SIGN.sub(r"\1\1\\${", node) if isinstance(node, str) else node
 
 
 plugin: type[Source] = Dotenv
