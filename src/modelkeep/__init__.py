@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from modelkeep.sdk.context import at as at
     from modelkeep.sdk.context import log_context as log_context
     from modelkeep.sdk.context import request as request
+    from modelkeep.sdk.roles import role as role
     from modelkeep.sdk.train import train as train
     from modelkeep.sdk.watch import watch as watch
     from modelkeep.sdk.wsgi import WSGI as WSGI
@@ -47,6 +48,7 @@ _ROOMS: Final = {
     "redact": "modelkeep.sdk.calls",
     "reference": "modelkeep.sdk.calls",
     "request": "modelkeep.sdk.context",
+    "role": "modelkeep.sdk.roles",
     "sample": "modelkeep.sdk.calls",
     "sampling": "modelkeep.sdk.calls",
     "train": "modelkeep.sdk.train",
@@ -71,6 +73,7 @@ __all__ = [
     "redact",
     "reference",
     "request",
+    "role",
     "sample",
     "sampling",
     "train",

@@ -139,7 +139,7 @@ def test_every_form_of_deployment_is_counted_exactly(receiver, tmp_path, name: s
     assert complaints == ""
     releases = [release for envelope in receiver.envelopes for release in envelope.releases]
     assert {release.id for release in releases} == {part.release for part in receiver.predictions}
-    assert len(releases) == (5 if name == "FORKED" else 1)
+    assert len({release.id for release in releases}) == (5 if name == "FORKED" else 1)
     if name in {"FASTAPI", "FLASK"}:
         counted = {
             dict(labels)["status"]: value

@@ -366,9 +366,13 @@ def _many_ids(client: Client, given: object, around: Context | None, model: str,
 
 
 def _fallback(given: object) -> str | list[str]:
-    if _is_listed(given):
-        return [str(one) for one in given]
-    return here().ids() if given is None else str(given)
+    """Ids to give back after a failure: those that were given, where they can be read."""
+    try:
+        if _is_listed(given):
+            return [str(one) for one in given]
+        return here().ids() if given is None else str(given)
+    except Exception:  # noqa: BLE001
+        return here().ids()
 
 
 def _is_listed(given: object) -> TypeGuard[list[object]]:

@@ -33,6 +33,8 @@ PRELOADED: Final = (encodings.ascii, encodings.idna, subprocess)
 _PROBE_S: Final = 10.0
 _REPLAY_S: Final = 1.0
 _RECHECK_S: Final = 1.0
+_PATIENCE_S: Final = 1.0
+"""How long the end of a process that was short waits for what was not committed."""
 
 
 class Client:
@@ -54,6 +56,7 @@ class Client:
         self.checked_at = time.monotonic()
         self._probe_at = 0.0
         self._envelopes: Envelopes | None = None
+        self._releases: Releases | None = None
         machine = host()
         self.process: Final = f"{machine}:{self.pid}:{token()[:8]}"
         self._labels: Final = {"instance": f"{machine}:{self.pid}", "service": settings.service}
@@ -77,12 +80,15 @@ class Client:
     def close(self, timeout_s: float | None = None) -> None:
         """Sends what waits, or leaves it on disk."""
         if self.sender is not None:
+            limit_s = self.settings.exit_s if timeout_s is None else timeout_s
+            if self._releases is not None:
+                self._releases.closing(min(_PATIENCE_S, limit_s / 2))
             self._measure(force=True)
-            self.sender.close(self.settings.exit_s if timeout_s is None else timeout_s)
+            self.sender.close(limit_s)
 
     def _sender(self, machine: str) -> Sender:
         settings = self.settings
-        releases = Releases(settings, self.process)
+        self._releases = releases = Releases(settings, self.process)
         self._envelopes = envelopes = Envelopes(
             releases, privacy, service=settings.service, host=machine, lost=self._lost
         )

@@ -9,12 +9,19 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from modelkeep.code.git import Code, describe
 from modelkeep.core.encoding import Release
+from modelkeep.core.shapes import Json
+from modelkeep.sdk.roles import roles
 from modelkeep.sdk.settings import Settings, host
+from modelkeep.sdk.surroundings import Surroundings
 from modelkeep.sdk.tied import tied
 
 _MD5: Final = re.compile(r"\bmd5:\s*([0-9a-f]{32}(?:\.dir)?)\b")
+_PACKAGES: Final = frozenset({"site-packages", "dist-packages"})
+_PROGRAMS: Final = frozenset({"bin", "Scripts"})
 _SHORT: Final = 12
 _MOST: Final = 1000
 """Releases that are remembered; a configuration that changes without end makes more."""
@@ -26,7 +33,8 @@ class Releases:
     Args:
         settings: where versions come from that a call does not name.
         process: name of this process.
-        folder: where the program's code is; None: the folder of the running script, else the working folder.
+        folder: where the program's code is; None: the folder of the running script, or the working folder where the
+            script is an installed program.
     """
 
     def __init__(self, settings: Settings, process: str, folder: Path | None = None) -> None:
@@ -34,7 +42,12 @@ class Releases:
         self._process = process
         self._folder = folder
         self._code: Code | None = None
-        self._made: dict[tuple[str, str, str], Release] = {}
+        self._around: Surroundings | None = None
+        self._known = False
+        self._bearer = ""
+        self._patience_s = 0.0
+        self._made: dict[tuple[str, str, str, str], Release] = {}
+        self._roles: dict[str, str] = {}
         self._configurations: dict[str, str] = {}
         self._content = ""
         self._waiting: dict[str, Release] = {}
@@ -45,13 +58,15 @@ class Releases:
 
     def of(self, model: str, version: str, at_ns: int) -> str:
         """Gives the id of the release of a model and version as configured now, and has it announced if it is new."""
-        made = self._made.get((model, version, self._content))
+        role = roles.of(model, version, self._settings.role)
+        made = self._made.get((model, version, self._content, role))
         if made is None:
-            made = self._make(model, version, at_ns)
-            self._made[model, version, self._content] = made
+            made = self._make(model, version, role, at_ns)
+            self._made[model, version, self._content, role] = made
             self._waiting[made.id] = made
             if len(self._made) > _MOST:
-                del self._made[next(iter(self._made))]
+                oldest = self._made.pop(next(iter(self._made)))
+                self._roles.pop(oldest.id, None)
         return made.id
 
     @property
@@ -71,10 +86,26 @@ class Releases:
             self._content = "+".join(self._configurations.values())
 
     def announce(self) -> list[Release]:
-        """Gives the releases that the server has not been told of, and considers them told."""
+        """Gives the releases that the server has not been told of, and considers them told.
+
+        They are told again when it is known what was not committed.
+        """
+        if self._around is not None and not self._known:
+            self._around.wait(self._patience_s)
+            self._known = self._around.done
+            if self._known:
+                self._complete(self._around)
         told = list(self._waiting.values())
         self._waiting.clear()
         return told
+
+    def closing(self, patience_s: float) -> None:
+        """Lets the last releases be told with what is not committed, if that takes no longer.
+
+        Args:
+            patience_s: the longest that an announcement may wait for it.
+        """
+        self._patience_s = patience_s
 
     def again_all(self) -> None:
         """Has every release announced again: an envelope that told of one may have been lost."""
@@ -83,7 +114,8 @@ class Releases:
     def code(self) -> Code:
         """Gives the commit that runs; asked of git once."""
         if self._code is None:
-            self._code = describe(self._folder or _program())
+            self._folder = self._folder or _program()
+            self._code = describe(self._folder)
         return self._code
 
     def stamp(self) -> tuple[Code, str, str]:
@@ -91,11 +123,18 @@ class Releases:
         data = data_version(self._settings.data_version)
         return self.code(), data, self._settings.config_version or self._content
 
-    def _make(self, model: str, version: str, at_ns: int) -> Release:
+    def _make(self, model: str, version: str, role: str, at_ns: int) -> Release:
         code, tie = self.code(), tied.of(model, version)
-        name = "\0".join((self._process, model, version, *([self._content] if self._content else [])))
+        if self._around is None:
+            self._around = Surroundings(self._folder or _program(), code, patch=self._settings.patch)
+        other = [self._content] if self._content else []
+        other += [f"role={role}"] if role != "live" else []
+        name = "\0".join((self._process, model, version, *other))
+        id_ = blake2b(name.encode("utf-8", "backslashreplace"), digest_size=16).hexdigest()
+        self._bearer = self._bearer or id_
+        self._roles[id_] = role
         return Release(
-            id=blake2b(name.encode("utf-8", "backslashreplace"), digest_size=16).hexdigest(),
+            id=id_,
             at=at_ns,
             model=model,
             version=version,
@@ -106,7 +145,20 @@ class Releases:
             config_version=self._settings.config_version or self._content or (tie.configuration if tie else ""),
             host=host(),
             process=self._process,
+            extra=self._extra(self._around, id_),
         )
+
+    def _complete(self, around: Surroundings) -> None:
+        for made in self._made.values():
+            extra = self._extra(around, made.id)
+            if extra != made.extra:
+                made.extra = extra
+                self._waiting[made.id] = made
+
+    def _extra(self, around: Surroundings, id_: str) -> str:
+        role = self._roles[id_]
+        said: dict[str, Json] = {} if role == "live" else {"role": role}
+        return msgspec.json.encode(said | around.told(whole=id_ == self._bearer)).decode()
 
 
 def data_version(given: str) -> str:
@@ -127,4 +179,16 @@ def data_version(given: str) -> str:
 
 def _program() -> Path:
     script = getattr(sys.modules.get("__main__"), "__file__", None)
-    return Path(script).resolve().parent if isinstance(script, str) else Path(os.curdir).resolve()
+    if isinstance(script, str):
+        place = Path(script).resolve().parent
+        if not _is_installed(place):
+            return place
+    return Path(os.curdir).resolve()
+
+
+def _is_installed(place: Path) -> bool:
+    """Whether a folder holds programs of others (gunicorn, pytest), whose code lies where they were started."""
+    if _PACKAGES & set(place.parts) or place == Path(os.__file__).resolve().parent:
+        return True
+    prefixes = (Path(sys.prefix).resolve(), Path(sys.base_prefix).resolve())
+    return place.parent in prefixes and place.name in _PROGRAMS

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+_ROLES: Final = {"live", "shadow", "canary"}
 _OFF: Final = {"", "0", "false", "no", "off"}
 _MEGABYTE: Final = 1_000_000
 
@@ -31,6 +32,8 @@ class Settings:
         model_version: version of predictions that name none.
         data_version: version of the training data, or the path of a `.dvc` file that names it.
         config_version: version of the configuration.
+        role: live, shadow or canary: whether users get the answers, see `sdk.roles`.
+        patch: whether changes that are not committed are told with a release.
     """
 
     url: str = ""
@@ -43,6 +46,8 @@ class Settings:
     model_version: str = ""
     data_version: str = ""
     config_version: str = ""
+    role: str = "live"
+    patch: bool = True
 
     @property
     def on(self) -> bool:
@@ -74,6 +79,8 @@ def read(environ: Mapping[str, str] | None = None) -> Settings:
         model_version=given.get("MODELKEEP_MODEL_VERSION", ""),
         data_version=given.get("MODELKEEP_DATA_VERSION", ""),
         config_version=given.get("MODELKEEP_CONFIG_VERSION", ""),
+        role=role if (role := given.get("MODELKEEP_ROLE", "").strip().lower()) in _ROLES else "live",
+        patch=(given.get("MODELKEEP_PATCH", "").strip().lower() or "1") not in _OFF,
     )
 
 

@@ -160,6 +160,9 @@ def split_scores(scores: object, rows: int) -> tuple[Column | None, dict[str, Co
     if scores is None:
         return None, {}
     if isinstance(scores, Mapping):
+        wrong = [name for name, values in scores.items() if length(values) != rows]
+        if wrong:
+            raise BadInput(f"{length(scores[wrong[0]])} scores of {wrong[0]!r} for {rows} rows", hint="Give one a row.")
         return None, {str(name): keep(values) for name, values in scores.items()}
     if length(scores) != rows:
         raise BadInput(f"{length(scores)} scores for {rows} rows", hint="Give one score per row.")
