@@ -354,7 +354,7 @@ def _many_ids(client: Client, given: object, around: Context | None, model: str,
     if given is not None:
         if length(given) != rows:
             raise BadInput(f"{length(given)} ids for {rows} rows", hint="Give one id per row.")
-        return [str(one) for one in listed(keep(given))]
+        return [("" if one is None else str(one)) or client.ids() for one in listed(keep(given))]
     request = around.request if around else None
     if request is not None and request.id:
         made = [request.take(model) for _ in range(rows)]
@@ -394,9 +394,9 @@ def _facts(kind: str, id: object, values: Mapping[str, object], *, model: str | 
     try:
         around = current.get()
         name = None if model is None else str(model)
-        if id is None or not str(id):
-            raise BadInput("the id is empty", hint="Give the id that log_prediction gave.")
         rows = length(id)
+        if any(one is None or not str(one) for one in ([id] if rows is None else listed(keep(id)))):
+            raise BadInput("the id is empty", hint="Give the id that log_prediction gave.")
         for source, value in values.items():
             if rows is None:
                 if _is_known(value):
