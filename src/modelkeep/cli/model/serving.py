@@ -167,9 +167,10 @@ def trainings(
 def _tell(client: Client, model: str, *, from_mlflow: str | None, from_dvc: bool, from_tags: bool) -> None:
     from modelkeep.core.encoding import MEDIA_TYPE
     from modelkeep.models import runs
+    from modelkeep.models.mlflow import mlflow
 
     here = Path.cwd()
-    found = list(runs.mlflow(from_mlflow, model)) if from_mlflow else []
+    found = mlflow(from_mlflow, model) if from_mlflow else []
     found += runs.pipelines(here, model) if from_dvc else []
     found += runs.registrations(here, model) if from_tags else []
     for body in runs.bodies(found):
@@ -248,6 +249,3 @@ def _span(seconds: Json) -> str:
 
 def _percent(value: Json) -> str:
     return f"{value:.1%}" if isinstance(value, int | float) else "-"
-
-
-COMMANDS: Final[tuple[click.Command, ...]] = (timeline, share, lineage, trainings)
