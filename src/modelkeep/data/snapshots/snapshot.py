@@ -161,7 +161,7 @@ def remember(
     Args:
         repo: whose index.
         path: the file or folder.
-        oid: what it is.
+        oid: what a file is; that of a folder comes from its entries.
         entries: of a folder: path and object id of its files; others that are there will be hashed when asked for.
         hash: the kind of the ids.
         seen: stamps of files right after they were placed; a file that has another one by now will be hashed too.

@@ -6,9 +6,8 @@ import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, overload
 
-from modelkeep.data.formats.manifest import encode, oid_of
 from modelkeep.data.formats.names import safe_relpaths
 from modelkeep.data.progress import SILENT, Progress
 from modelkeep.data.repository import disk_errors
@@ -75,18 +74,36 @@ def _folder(repo: Repository, path: Path, link: bool, progress: Progress) -> int
     def note(digests: Sequence[Digest]) -> None:
         entries = [(name, digest.md5) for name, digest in zip(tree.paths, digests, strict=True)]
         stamps = None if link else dict(zip(tree.paths, tree.stamps, strict=True))
-        remember(repo, path, oid_of(encode(entries)), entries, seen=stamps)
+        remember(repo, path, "", entries, seen=stamps)
         oids.update(digest.md5 for digest in digests)
 
     total = sum(stamp[1] for stamp in tree.stamps)
     with disk_errors(str(path)), progress.begin(f"Adding {path.name}", total=total, unit="bytes") as step:
-        top = str(path)
-        paths = [f"{top}/{name}" for name in tree.paths]
+        paths = _Below(str(path), tree.paths)
         if link:  # whose metadata change until the last object has its name
             note(repo.blobs.ingest(paths, keep="link", step=step))
         else:
             repo.blobs.ingest(paths, step=step, meanwhile=note)
     return len(oids)
+
+
+class _Below(Sequence[str]):
+    """Paths below a folder, joined only when they are asked for: there may be millions."""
+
+    def __init__(self, top: str, names: Sequence[str]) -> None:
+        self._top, self._names = top, names
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    @overload
+    def __getitem__(self, number: int) -> str: ...
+    @overload
+    def __getitem__(self, number: slice) -> Sequence[str]: ...
+    def __getitem__(self, number: int | slice) -> str | Sequence[str]:
+        if isinstance(number, slice):
+            return _Below(self._top, self._names[number])
+        return f"{self._top}/{self._names[number]}"
 
 
 def _ripe(path: Path, there: os.stat_result) -> os.stat_result:

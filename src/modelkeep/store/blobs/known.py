@@ -83,16 +83,24 @@ class Known:
         """Writes down that these objects are sound; a disk that is full or read-only is no error here."""
         shards: dict[str, list[bytes]] = {}
         for oid, (stamp, blake3) in found.items():
-            key, data = _key(oid, legacy), _STAMP.pack(*stamp) + (blake3 or _NO_BLAKE3)
-            self._shard(oid[:2])[key] = data
-            shards.setdefault(oid[:2], []).append(_RECORD.pack(key, data))
-        try:
-            if shards and not os.path.isdir(self._folder):
-                os.makedirs(self._folder, exist_ok=True)
-            for name, records in shards.items():
+            data = _STAMP.pack(*stamp) + (blake3 or _NO_BLAKE3)
+            shards.setdefault(oid[:2], []).append(_RECORD.pack(_key(oid, legacy), data))
+        for name, records in shards.items():
+            try:
+                if name in self._shards or self._is_long(name, len(records)):
+                    self._shard(name).update(map(_RECORD.unpack, records))
+                if not os.path.isdir(self._folder):
+                    os.makedirs(self._folder, exist_ok=True)
                 self._append(name, records)
-        except OSError:
-            return  # what is not written down is verified again, which costs time and nothing else
+            except OSError:  # what is not written down is verified again by others, which costs time and nothing else
+                self._shard(name).update(map(_RECORD.unpack, records))
+
+    def _is_long(self, name: str, count: int) -> bool:
+        """Whether a shard is so much longer than what comes to it that it is worth reading, to see what is stale."""
+        try:
+            return os.stat(f"{self._folder}/{name}").st_size > _RECORD.size * max(_LEAST, _STALE * count)
+        except FileNotFoundError:
+            return False
 
     def _shard(self, name: str) -> dict[bytes, bytes]:
         shard = self._shards.get(name)

@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Self
 
@@ -92,7 +93,7 @@ def take(
         _Job(index, os.fspath(one.path), one.oid, one.digest.blake3 if one.digest else b"", one.stamp)
         for index, one in enumerate(todo)
     ]
-    rows = _run(blobs, jobs, keep, step, legacy=legacy) if jobs else []
+    rows = _run(blobs, len(jobs), jobs.__getitem__, keep, step, legacy=legacy) if jobs else []
     return sum(row.fate == "new" for row in rows)
 
 
@@ -104,16 +105,18 @@ def ingest(
     meanwhile: Callable[[list[Digest]], None] | None,
 ) -> list[Digest]:
     """Files become objects in one pass; see `Blobs.ingest`."""
-    jobs = [_Job(index, os.fspath(path)) for index, path in enumerate(paths)]
     digests: list[Digest] = []
 
     def known(rows: Sequence[Row]) -> None:
-        found = {row.number: Digest(row.oid, row.blake3, row.stamp.size) for row in rows}
-        digests.extend(found[index] for index in range(len(jobs)))
+        ordered = sorted(rows, key=attrgetter("number"))
+        digests.extend(Digest(row.oid, row.blake3, row.stamp.size) for row in ordered)
         if meanwhile is not None:
             meanwhile(digests)
 
-    rows = _run(blobs, jobs, keep, step, legacy=False, meanwhile=known)
+    def job(number: int) -> _Job:
+        return _Job(number, os.fspath(paths[number]))
+
+    rows = _run(blobs, len(paths), job, keep, step, legacy=False, meanwhile=known)
     there = {row.oid: Path(paths[row.number]) for row in rows if row.fate == "there"}
     bad = blobs.verified(there)
     if bad:
@@ -123,7 +126,8 @@ def ingest(
 
 def _run(
     blobs: Blobs,
-    jobs: Sequence[_Job],
+    count: int,
+    job: Callable[[int], _Job],
     keep: Keep,
     step: Step,
     *,
@@ -133,28 +137,28 @@ def _run(
     rows: list[Row] = []
     with blobs.incoming(resume=False) as incoming:
         fresh = incoming.fresh()
-        work = _Work(blobs, os.fspath(fresh), legacy=legacy, many=len(jobs) > _MANY)
+        work = _Work(blobs, os.fspath(fresh), legacy=legacy, many=count > _MANY)
         small = work.link_small if keep == "link" else work.copy_small
         large = work.link_large if keep == "link" else work.copy_large
-        later = []
+        later: list[_Job] = []
         with told(blobs.folder):
-            for part in parted(lambda some: [small(job) for job in some], jobs, list[Row]):
-                later += [jobs[row.number] for row in part if row.fate == "large"]
+            for part in parted(lambda some: [small(job(number)) for number in some], range(count), list[Row]):
+                later += [job(row.number) for row in part if row.fate == "large"]
                 rows += (done := [row for row in part if row.fate != "large"])
                 step.add(sum(row.stamp.size for row in done))
             alone = len(later) == 1
-            rows += threaded(lambda job, heard: large(job, heard, alone=alone), later, step)
+            rows += threaded(lambda one, heard: large(one, heard, alone=alone), later, step)
         sound = {row.oid: Sound(row.stamp, row.blake3) for row in rows if row.fate == "new"}
         incoming.publish_whole(fresh, sound, legacy=legacy, meanwhile=meanwhile and partial(meanwhile, rows))
-    _relink(blobs, jobs, rows, legacy=legacy)
+    _relink(blobs, job, rows, legacy=legacy)
     return rows
 
 
-def _relink(blobs: Blobs, jobs: Sequence[_Job], rows: Iterable[Row], *, legacy: bool) -> None:
+def _relink(blobs: Blobs, job: Callable[[int], _Job], rows: Iterable[Row], *, legacy: bool) -> None:
     """Makes those files links to the cache that are copies of an object and have not changed since they were read."""
     items = []
     for row in rows:
-        path = jobs[row.number].path
+        path = job(row.number).path
         with contextlib.suppress(FileNotFoundError):
             if row.relink is not None and stamp_of(os.lstat(path)) == row.relink:
                 items.append(Placing(row.oid, path, legacy=legacy))
