@@ -25,7 +25,7 @@ SPAN_H = 48
 CHURN, PRICE, SILENT = "churn", 'price/estimate "عقار"', "fraud"
 """Names: a plain one; one with a slash, quotes and right-to-left text; one that has gone silent."""
 FIRST, SECOND_VERSION = "2026.1", "2026.2"
-HOSTILE = '<img src=x onerror="document.title=\'taken\'"> a log line that wants to be HTML'
+HOSTILE = "<img src=x onerror=\"document.title='taken'\"> a log line that wants to be HTML"
 LONG = "one very long line: " + "0123456789" * 100_000
 A, B = "4f2a" * 10, "9c1d" * 10
 
@@ -35,7 +35,9 @@ groups:
     interval: 1s
     rules:
       - alert: ChurnLatencyHigh
-        expr: 'sum(rate(model_latency_seconds_sum{model="churn"}[30m])) / sum(rate(model_latency_seconds_count{model="churn"}[30m])) > 0.01'
+        expr: |
+          sum(rate(model_latency_seconds_sum{model="churn"}[30m]))
+            / sum(rate(model_latency_seconds_count{model="churn"}[30m])) > 0.01
         labels: {severity: critical, model: churn}
         annotations:
           summary: "churn answers slowly: {{ $value | humanizeDuration }} on average"
@@ -123,8 +125,8 @@ def _releases(now: int) -> list[Release]:
     return [
         Release("r1", start, CHURN, FIRST, A, author="Ann <ann@example.org>", data_version="md5: " + "1" * 32,
                 host="api-1", process="api-1:77:x", extra=origin),
-        Release("r2", now - 20 * HOUR, CHURN, SECOND_VERSION, B, author="Cy <cy@example.org>", data_version="md5: " + "2" * 32,
-                host="api-1", process="api-1:78:x", extra=origin),
+        Release("r2", now - 20 * HOUR, CHURN, SECOND_VERSION, B, author="Cy <cy@example.org>",
+                data_version="md5: " + "2" * 32, host="api-1", process="api-1:78:x", extra=origin),
         Release("r3", start, PRICE, "7", A, author="Ann <ann@example.org>", host="api-2", process="api-2:9:x"),
     ]  # fmt: skip
 
@@ -141,12 +143,15 @@ def _trainings(now: int) -> list[Trainings]:
 
 
 def _features(chance: random.Random, drifted: float) -> dict[str, Any]:
+    plans, weights = (
+        (["basic", "pro", "team", "trial"], [6, 3, 1, 3]) if drifted else (["basic", "pro", "team"], [6, 3, 1])
+    )
     return {
         "tenure": max(0.0, chance.gauss(24 + 18 * drifted, 9)),
         "monthly_fee": round(chance.lognormvariate(3.3 + 0.5 * drifted, 0.35), 2),
         "calls": float(chance.randrange(0, 9)),
         "discount": None if chance.random() < 0.03 + 0.3 * drifted else round(chance.random() * 0.3, 3),
-        "plan": chance.choices(["basic", "pro", "team"] + (["trial"] if drifted else []), [6, 3, 1] + ([3] if drifted else []))[0],
+        "plan": chance.choices(plans, weights)[0],
         "region": chance.choice(["north", "south", "east", "west"]),
     }  # fmt: skip
 
@@ -161,7 +166,9 @@ def _reference() -> Reference:
     rows = [_features(chance, 0.0) for _ in range(3000)]
     scores = [_score(row, chance) for row in rows]
     labels = [chance.random() < score for score in scores]
-    return Reference(CHURN, SECOND_VERSION, {name: [row[name] for row in rows] for name in rows[0]}, labels, list(scores))
+    return Reference(
+        CHURN, SECOND_VERSION, {name: [row[name] for row in rows] for name in rows[0]}, labels, list(scores)
+    )
 
 
 def _price_reference() -> Reference:
@@ -223,7 +230,9 @@ def _price(teller: Teller, now: int) -> None:
     rows.latency_ns = [int(chance.uniform(2, 6) * 1e6) for _ in times]
     real = [2000 * size + chance.gauss(0, 9000) for size in area[:-30]]
     many = len(real)
-    facts = Facts(ids[:-30], [PRICE] * many, ["label"] * many, list(real), ["sales"] * many, [at + HOUR for at in times[:-30]])
+    facts = Facts(
+        ids[:-30], [PRICE] * many, ["label"] * many, list(real), ["sales"] * many, [at + HOUR for at in times[:-30]]
+    )
     teller.send(predictions=[rows])
     teller.send(facts=[facts])
 

@@ -36,8 +36,8 @@ class Running:
 
 @contextmanager
 def running(folder: Path, **settings: object) -> Iterator[Running]:
-    given = {"self_sampling": False, **settings}
-    serving = Serving(Settings(data=str(folder), port=0, **given))  # type: ignore[arg-type]
+    given = {"self_sampling": False, "port": 0, **settings}
+    serving = Serving(Settings(data=str(folder), **given))  # type: ignore[arg-type]
     serving.start()
     found = Running(serving)
     try:

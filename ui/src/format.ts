@@ -49,8 +49,8 @@ function short(value: number): string {
 function ratio(value: number): string {
   const part = value * 100;
   const size = Math.abs(part);
-  const digits = size === 0 || size >= 99.995 ? 0 : size < 0.1 ? 3 : size < 1 ? 2 : 1;
-  return `${part.toFixed(digits)} %`.replace("-", "−");
+  const text = size > 99.5 && size < 100 ? (Math.floor(part * 100) / 100).toFixed(2) : plain.format(part);
+  return `${text} %`.replace("-", "−");
 }
 
 /** Gives a duration: `340 µs`, `12.5 ms`, `1.2 s`, `3 min`, `5.5 h`, `12 d`. */
@@ -104,11 +104,17 @@ export function hour(at: number | string, second = true): string {
   return format(second ? { ...MINUTE, second: "2-digit" } : MINUTE).format(new Date(at));
 }
 
+function rough(past: number): string {
+  if (past < 90) return `${Math.round(past)} s`;
+  if (past < 5400) return `${Math.round(past / 60)} min`;
+  return past < 172_800 ? `${Math.round(past / 3600)} h` : `${Math.round(past / 86_400)} d`;
+}
+
 /** Gives how long ago, such as `3 min ago`; `now` below a second. */
 export function ago(at: number | string | null | undefined, now: number): string {
   if (at === null || at === undefined || at === "") return NONE;
   const past = (now - new Date(at).getTime()) / 1000;
   if (!Number.isFinite(past)) return NONE;
   if (Math.abs(past) < 1) return "now";
-  return past > 0 ? `${seconds(Math.round(past))} ago` : `in ${seconds(Math.round(-past))}`;
+  return past > 0 ? `${rough(past)} ago` : `in ${rough(-past)}`;
 }

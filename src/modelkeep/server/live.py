@@ -149,6 +149,7 @@ class Live:
         self._lookers.setdefault(found, set()).add((connection, id_))
         if found.last:
             connection.put(_message(id_, found.last))
+        self._begin(found, time.monotonic())
 
     def _leave(self, connection: _Connection, id_: bytes) -> None:
         found = connection.topics.pop(id_, None)
@@ -178,12 +179,16 @@ class Live:
             self._tell_time(start)
             self._look_again(start)
             for one in list(self._lookers):
-                if not one.working and one.is_due(start):
-                    one.working = True
-                    task = asyncio.create_task(self._compute(one))
-                    self._working.add(task)
-                    task.add_done_callback(self._working.discard)
+                self._begin(one, start)
             await asyncio.sleep(max(0.05, TURN_S - (time.monotonic() - start)))
+
+    def _begin(self, one: Topic, now_s: float) -> None:
+        """Begins to look, unless that is under way or too early."""
+        if not one.working and one.is_due(now_s):
+            one.working = True
+            task = asyncio.create_task(self._compute(one))
+            self._working.add(task)
+            task.add_done_callback(self._working.discard)
 
     async def _compute(self, one: Topic) -> None:
         try:

@@ -51,6 +51,9 @@ export interface Calls {
   placed: (marks: { left: number; mark: Mark }[]) => void;
 }
 
+/** Distances of lines for bytes, and for things that are counted. */
+const POWERS = Array.from({ length: 50 }, (_, power) => 2 ** power);
+const WHOLE = Array.from({ length: 12 }, (_, power) => [1, 2, 5].map((digit) => digit * 10 ** power)).flat();
 const FONT = "11px system-ui, sans-serif";
 const sync = uPlot.sync("page");
 
@@ -199,6 +202,7 @@ function axes(drawn: Drawn): uPlot.Axis[] {
         return Math.ceil(wide / devicePixelRatio) + 16;
       },
       values: (_, splits) => splits.map((value) => number(clean(value), drawn.unit)),
+      ...(drawn.unit === "bytes" ? { incrs: POWERS } : drawn.unit === "count" ? { incrs: WHOLE } : {}),
     },
   ];
 }

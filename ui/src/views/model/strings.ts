@@ -19,7 +19,7 @@ export const m = {
   driftEmpty: "No reference: send one with mk.reference, so that drift can be told.",
   driftTileEmpty: "no reference",
   version: "Version",
-  since: (text: string) => `since ${text}`,
+  since: (text: string) => `first served ${text}`,
   cpu: "CPU",
   cpuNote: "cores used by the model's processes",
   memory: "Memory",
