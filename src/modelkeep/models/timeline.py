@@ -63,6 +63,7 @@ class Stretch:
         deployers: whose tokens the processes used.
         remote: address of the code's repository, without secrets.
         branch: that was checked out.
+        told_ns: when the last process told it.
     """
 
     content: Content
@@ -77,6 +78,7 @@ class Stretch:
     deployers: tuple[str, ...] = ()
     remote: str = ""
     branch: str = ""
+    told_ns: int = 0
 
     @property
     def id(self) -> str:
@@ -91,7 +93,7 @@ class Stretch:
     @property
     def end_ns(self) -> int:
         """The last that was heard of it."""
-        return max(self.announced_ns, self.last_ns or 0)
+        return max(self.announced_ns, self.told_ns, self.last_ns or 0)
 
 
 @dataclass(slots=True)
@@ -186,6 +188,7 @@ def _closed(one: _Open) -> Stretch:
         deployers=_each(release.deployer for release in one.releases),
         remote=next((str(extra["remote"]) for extra in extras if extra.get("remote")), ""),
         branch=next((str(extra["branch"]) for extra in extras if extra.get("branch")), ""),
+        told_ns=one.releases[-1].at,
     )
 
 
