@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 
 from modelkeep.configuration.make import config
+from modelkeep.configuration.source import Writable, open_sources
 from modelkeep.configuration.sources.dotlist import Dotlist
 from modelkeep.configuration.sources.environment import Environment
 from modelkeep.core.errors import BadInput
@@ -60,6 +61,34 @@ def test_fields_that_want_text_get_what_was_written(monkeypatch: pytest.MonkeyPa
     assert config(Data, env="T_").value.code == "007"
     assert config(Model, {"code": "a"}, cli=["code=1e3"]).code == "1e3"
     assert config(Model, cli=["code=1e3"], env="NONE_").code == "1e3"
+
+
+def test_fields_that_want_text_get_what_stands_behind_references(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    class Settings(BaseModel):
+        host: str = "h"
+        url: str = ""
+        password: SecretStr = SecretStr("")
+        code: str = ""
+
+    monkeypatch.setenv("MODELKEEP_SECRET_DB", "hunter2x")
+    pairs = {"url": "pg://${host}", "password": "secret:DB", "code": "007"}
+    for name, text in pairs.items():
+        monkeypatch.setenv(f"APP_{name.upper()}", text)
+    (tmp_path / ".env").write_text("password=secret:DB\ncode=007\nurl='pg://h'\n")
+    store = f"sqlite:///{tmp_path}/conf.db#settings"
+    (source,) = open_sources(store)
+    assert isinstance(source, Writable)
+    source.write({**pairs})
+    for cfg in (
+        config(Settings, env="APP_"),
+        config(Settings, cli=[f"{name}={text}" for name, text in pairs.items()]),
+        config(Settings, tmp_path / ".env"),
+        config(Settings, store),
+    ):
+        assert (cfg.url, cfg.value.password.get_secret_value(), cfg.code) == ("pg://h", "hunter2x", "007")
+        assert "hunter2x" not in repr(cfg)
 
 
 @pytest.mark.parametrize(

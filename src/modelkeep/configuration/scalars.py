@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from modelkeep.configuration.secrecy import reference
 from modelkeep.configuration.tree import Mark, Node, Tree, parts
 from modelkeep.core.errors import BadInput
 
@@ -26,6 +27,18 @@ def scalar(text: str, mark: Mark) -> Node:
             place = error.message.removeprefix(str(mark)).lstrip(":0123456789 ")
             raise BadInput(f"{mark}: {place}", hint="Quote it to make it a text.") from None
         return text
+
+
+def is_plain(text: str, value: Node, *, interpolated: bool = True) -> bool:
+    """Says whether a field that wants text gets a text as it was written, whatever it was read as.
+
+    It does not where the text names a secret or is in quotes, nor where `${…}` in it is resolved.
+
+    >>> [is_plain(text, scalar(text, Mark(""))) for text in ("007", "a # b", "secret:DB", "http://${host}/", "'007'")]
+    [True, True, False, False, False]
+    """
+    quoted = text[:1] in {"'", '"'} and isinstance(value, str) and value != text
+    return not (quoted or reference(text) or (interpolated and "${" in text))
 
 
 def assign(tree: Tree, key: str, value: Node, mark: Mark) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
 from typing import Final
 
-from modelkeep.configuration.scalars import assign, scalar
+from modelkeep.configuration.scalars import assign, is_plain, scalar
 from modelkeep.configuration.tree import Mark, Node, Reading, Tree, parts
 from modelkeep.core.errors import BadInput
 
@@ -76,9 +76,10 @@ class Grown:
             node = node.get(part) if isinstance(node, dict) else None
         if node is not None or key in self._marks:
             raise BadInput(f"{mark} {key}: is there already, as a value or as a folder", hint="Give one of the two.")
-        assign(self._tree, key, scalar(text, mark) if isinstance(text, str) else text, mark)
+        value = scalar(text, mark) if isinstance(text, str) else text
+        assign(self._tree, key, value, mark)
         self._marks[key] = mark
-        if isinstance(text, str):
+        if isinstance(text, str) and is_plain(text, value):
             self._texts[key] = text
 
     def reading(self, version: str, origin: Mark) -> Reading:

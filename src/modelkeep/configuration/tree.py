@@ -42,7 +42,7 @@ class Reading:
         origin: the place of all keys that have no mark.
         native: an object that OmegaConf takes better than the tree (a config with types and flags).
         texts: dotted key → what was written, where text (`007`) was read as something else (7): a schema that wants
-            text gets what was written.
+            text gets what was written. Interpolations and names of secrets are not among them.
         secrets: keys that the source itself calls secret; what lies below them is, too.
         places: items of lists that sources before have (`hosts[1]`), each with its new value.
     """

@@ -10,7 +10,7 @@ from dotenv import dotenv_values
 from dotenv.parser import parse_stream
 
 from modelkeep.configuration.file import File
-from modelkeep.configuration.scalars import assign, scalar
+from modelkeep.configuration.scalars import assign, is_plain, scalar
 from modelkeep.configuration.source import Source
 from modelkeep.configuration.tree import Mark, Node, Reading, Tree
 from modelkeep.core.errors import BadInput
@@ -47,9 +47,10 @@ class Dotenv(File):
             value = values.get(binding.key)
             if not key:
                 continue
-            assign(tree, key, None if value is None else _literal(scalar(value, mark)), mark)
+            read = None if value is None else scalar(value, mark)
+            assign(tree, key, _literal(read), mark)
             marks[key] = mark
-            if value is not None:
+            if value is not None and is_plain(value, read, interpolated=False):
                 texts[key] = value
         return Reading(tree, marks, texts=texts)
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import ClassVar, Final, cast
 
-from modelkeep.configuration.scalars import assign, scalar
+from modelkeep.configuration.scalars import assign, is_plain, scalar
 from modelkeep.configuration.secrecy import mask_text
 from modelkeep.configuration.source import Source
 from modelkeep.configuration.tree import Mark, Node, Reading, Tree
@@ -55,8 +55,10 @@ class Dotlist:
         values: list[tuple[str, str, Node]] = []
         for key, text in self._pairs:
             plain = _ESCAPE.sub(r"\1", key)
-            marks[plain], texts[plain] = Mark(f"cli {key}"), text
+            marks[plain] = Mark(f"cli {key}")
             value = scalar(text, marks[plain]) if text else None
+            if is_plain(text, value):
+                texts[plain] = text
             if _PLACE.search(key):
                 places[plain] = value
             else:

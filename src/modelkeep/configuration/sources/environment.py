@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import ClassVar, Final
 
-from modelkeep.configuration.scalars import assign, scalar
+from modelkeep.configuration.scalars import assign, is_plain, scalar
 from modelkeep.configuration.source import Source
 from modelkeep.configuration.tree import Mark, Reading, Tree
 
@@ -42,8 +42,11 @@ class Environment:
                 continue
             text, mark = variables[name], Mark(f"env {name}")
             key = ".".join(part.lower() for part in name[len(self._prefix) :].split("__") if part)
-            assign(tree, key, scalar(text, mark), mark)
-            marks[key], texts[key] = mark, text
+            value = scalar(text, mark)
+            assign(tree, key, value, mark)
+            marks[key] = mark
+            if is_plain(text, value):
+                texts[key] = text
         return Reading(tree, marks, version="fixed", origin=Mark(self.name), texts=texts)
 
     def watch(self, seen: str, wait_s: float) -> bool:
