@@ -45,6 +45,9 @@ def list_(state: str | None, history: bool, start: str | None, end: str | None, 
             for row in rows_of(answer, "alerts")
         ]
         click.echo(table(["id", "state", "rule", "labels", "value", "since", ""], rows, empty="No alerts."))
+        for row in rows_of(answer, "alerts"):
+            if said := _changed(row):
+                click.echo(f"\n{cell(row.get('rule'))}, changed {said}\n  modelkeep why {cell(row.get('id'))}")
 
 
 @alert.command()
@@ -139,6 +142,12 @@ def _changes(changes: list[dict[str, Json]]) -> str:
         for row in changes
     ]
     return table(["at", "rule", "labels", "from", "to", "value"], rows, empty="No changes.")
+
+
+def _changed(row: dict[str, Json]) -> str:
+    """Gives what changed before an alert."""
+    said = row.get("annotations")
+    return cell(said.get("changed") or "") if isinstance(said, dict) else ""
 
 
 def _labels(row: dict[str, Json]) -> str:
