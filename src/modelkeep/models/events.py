@@ -45,7 +45,8 @@ class Event(msgspec.Struct, frozen=True, gc=False):
         by: who did it, `Name <address>`.
         at_ns: when, by the clock of whoever did it.
         message: whole, with what follows the first line.
-        ordinal: the number that a registration of ours carries; 0 for others.
+        ordinal: the number of a registration of ours, or the highest number when another event of ours was made; 0 for
+            events of others.
         after: the count behind which an event of ours without one came; -1 for others.
     """
 
@@ -164,7 +165,7 @@ def _event(name: TagName, tag: Tag) -> Event:
     ordinal, after = 0, -1
     if not name.number and PREFIX in tag.message:
         said = dict(_FIGURES.findall(tag.message))
-        ordinal = int(said.get("Number", 0)) if name.action == "register" else 0
+        ordinal = int(said.get("Number", 0))
         after = int(said.get("After", 0 if ordinal else -1))
     return Event(
         name.action, name.model, name.version, name.stage, name.number, tag.name, tag.object, tag.commit,
@@ -184,7 +185,8 @@ def ordered(events: Iterable[Event]) -> list[Event]:
         if after < 0:
             loose.append((event.at_ns, _RANK[event.action], precedence(event.version), event.tag, event))
         else:
-            chain.append((after, not event.number, event.ordinal, event.at_ns, _RANK[event.action], event.tag, event))
+            later = (event.ordinal, event.action != "register") if not event.number else (0, False)
+            chain.append((after, not event.number, later, event.at_ns, _RANK[event.action], event.tag, event))
     chain.sort()
     loose.sort()
     if not chain:

@@ -80,9 +80,8 @@ def register(
             _check_free(registry, name, given, commit)
             highest = _highest(model)
             wanted = given or (bumped(highest, bump or "patch") if highest else FIRST)
-            own: Trailers = (("Number", str(model.next_number if model else 1)), *trailers)
             try:
-                _create(registry, TagName("register", name, wanted), commit, text=text, trailers=own, by=by)
+                _create(registry, TagName("register", name, wanted), commit, text=text, trailers=trailers, by=by)
             except Conflict:
                 registry.refresh()
                 if given or _known(registry, name, wanted) is None:
@@ -363,11 +362,18 @@ def _create(
     from modelkeep.code.tags import create
 
     if not tag.number:
-        trailers = (*trailers, ("After", str(registry.next_count(tag.model) - 1)))
+        trailers = (*_place(registry, tag), *trailers)
     told = message(tag, version, text=text, trailers=trailers) + "\n"
     made = create(registry.git, str(tag), commit, told, by=by, at_ns=_moment(registry, tag.model))
     registry.refresh()
     return made
+
+
+def _place(registry: Registry, tag: TagName) -> Trailers:
+    """What an event without a count says about its place among the others."""
+    model = _model(registry, tag.model)
+    number = (model.next_number if model else 1) - (tag.action != "register")
+    return ("Number", str(number)), ("After", str(registry.next_count(tag.model) - 1))
 
 
 def _moment(registry: Registry, name: str) -> int | None:
