@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelkeep.core.errors import BadInput
+from modelkeep.core.errors import BadInput, Missing
 from modelkeep.server.settings import Settings, explained, load, parse, reference
 
 
@@ -36,9 +36,11 @@ def test_without_anything_the_defaults_hold() -> None:
         ("clock: moon", "s.yaml:1: clock: Invalid enum value 'moon'", ""),
         ("retention:\n  logs: soon", "s.yaml:2: retention.logs", ""),
         ("retention: 7d", "s.yaml:1: retention: Expected `object`", ""),
-        ("port: 1\nport: 2", "s.yaml:2: port is set twice", ""),
-        ("- port", "s.yaml:1: expected keys and values", ""),
-        ("a: [", "s.yaml:2: not YAML", ""),
+        ("port: 1\nport: 2", "s.yaml:2: port stands at line 1 already", ""),
+        ("- port", "s.yaml:1: the top is not a mapping", ""),
+        ("a: [", "s.yaml:2:1: did not find expected node content", ""),
+        ("hots: []\nlimits: {serie: 1}", "s.yaml:1: hots is no setting\ns.yaml:2: limits.serie is no", "mean host"),
+        ("port: !!python/name:os.system", "s.yaml:1: the tag !!python/name:os.system is refused", ""),
         ("alerts: {channels: [webhook]}", "s.yaml:1: alerts.channels", ""),
     ],
 )
@@ -53,8 +55,21 @@ def test_anchors_inside_each_other_are_bounded() -> None:
     text = "hosts:\n- &a [" + ",".join("x" * 10) + "]\n"
     for level in range(6):
         text += f"- &{'bcdefg'[level]} [" + ",".join(f"*{'abcdef'[level]}" for _ in range(10)) + "]\n"
-    with pytest.raises(BadInput, match="more than 10000 values"):
+    with pytest.raises(BadInput, match=r"modelkeep\.yaml:\d+: aliases make [\d,]+ values of few"):
         parse(text)
+
+
+def test_a_file_that_is_not_there_or_no_text_is_told(tmp_path: Path) -> None:
+    with pytest.raises(Missing, match="there is no such file"):
+        load(tmp_path / "none.yaml", environment={})
+    (tmp_path / "bytes.yaml").write_bytes(b"port: 1\nhost: \xff\n")
+    with pytest.raises(BadInput, match=r"bytes\.yaml:2: not UTF-8"):
+        load(tmp_path / "bytes.yaml", environment={})
+
+
+def test_names_of_secrets_stay_names() -> None:
+    found = parse("alerts:\n  channels:\n  - {name: ops, kind: slack, url: 'secret:SLACK'}\n")
+    assert found.channels[0]["url"] == "secret:SLACK"
 
 
 def test_a_variable_is_named_when_it_is_wrong() -> None:

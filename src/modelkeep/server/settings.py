@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import difflib
 import os
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final, Literal, cast
 
 import msgspec
-import yaml
 from msgspec import Meta
 
 from modelkeep.configuration.layers import lay
 from modelkeep.configuration.scalars import assign
+from modelkeep.configuration.sources.yaml import Yaml, read_yaml
 from modelkeep.configuration.trail import Trail
-from modelkeep.configuration.tree import Mark, Node, Reading, Tree
+from modelkeep.configuration.tree import Mark, Node, Reading, Tree, join
 from modelkeep.core.errors import BadInput
 from modelkeep.core.shapes import Json
 from modelkeep.core.times import duration_ns
 
 FILE: Final = "modelkeep.yaml"
 PREFIX: Final = "MODELKEEP_"
-_NODES: Final = 10_000
 _NOWHERE: Final = Mark("settings")
 
 Size = Annotated[int, Meta(ge=1)]
@@ -205,83 +205,37 @@ def parse(text: str, name: str = FILE) -> Settings:
 
 
 def _file(file: Path | None) -> Reading:
-    path = file or Path(FILE)
-    if file is None and not path.exists():
+    if file is None and not Path(FILE).exists():
         return Reading({}, origin=_NOWHERE)
-    try:
-        return _read(path.read_text(encoding="utf-8"), str(path))
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path}: cannot be read: {error}") from None
+    return _known(Yaml(file or FILE).read())
 
 
 def _read(text: str, name: str) -> Reading:
-    try:
-        node = yaml.compose(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except (yaml.YAMLError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{name}:{mark.line + 1}" if mark else name
-        raise BadInput(f"{where}: not YAML: {getattr(error, 'problem', None) or 'unreadable'}") from None
-    if node is None:
-        return Reading({}, origin=Mark(name))
-    walk = _Walk(name)
-    tree = walk.value(node, "", Settings)
-    if not isinstance(tree, dict):
-        raise BadInput(f"{name}:1: expected keys and values", hint="For example `port: 7300`.")
-    return Reading(cast("Tree", tree), walk.marks, origin=Mark(name))
+    return _known(dataclasses.replace(read_yaml(text, name), origin=Mark(name)))
 
 
-class _Walk:
-    """Turns YAML nodes into plain values and remembers the line of every key."""
+def _known(reading: Reading) -> Reading:
+    """Gives a reading that has no other keys than settings.
 
-    def __init__(self, name: str) -> None:
-        self.marks: dict[str, Mark] = {}
-        self._name = name
-        self._left = _NODES
-        self._scalars = yaml.SafeLoader("")
-
-    def value(self, node: yaml.Node, key: str, kind: object) -> Json:
-        where = Mark(self._name, node.start_mark.line + 1)
-        self.marks.setdefault(key, where)
-        self._left -= 1
-        if self._left < 0:
-            raise BadInput(f"{where}: more than {_NODES} values", hint="Do not repeat anchors inside each other.")
-        if isinstance(node, yaml.MappingNode):
-            return self._mapping(node, key, kind)
-        if isinstance(node, yaml.SequenceNode):
-            return [self.value(item, f"{key}[{place}]", None) for place, item in enumerate(node.value)]
-        try:
-            made: Json = self._scalars.construct_object(node)
-        except (yaml.YAMLError, ValueError):
-            raise BadInput(f"{where}: {key or 'settings'}: the value cannot be read") from None
-        return made if isinstance(made, str | int | float | bool | None) else str(node.value)
-
-    def _mapping(self, node: yaml.MappingNode, key: str, kind: object) -> dict[str, Json]:
-        known = _fields(kind)
-        found: dict[str, Json] = {}
-        for name_node, value_node in node.value:
-            name = str(name_node.value)
-            where = Mark(self._name, name_node.start_mark.line + 1)
-            if known and name not in known:
-                raise _unknown(where, f"{key}.{name}".lstrip("."), name, known)
-            if name in found:
-                raise BadInput(f"{where}: {name} is set twice")
-            inner = f"{key}.{name}".lstrip(".")
-            self.marks[inner] = where
-            found[name] = self.value(value_node, inner, known.get(name))
-        return found
+    Raises:
+        BadInput: it has; each with its line.
+    """
+    found = [*_strangers(reading.tree, Settings, "")]
+    if found:
+        hints = [f"Did you mean {near[0]}?" if near else f"There are: {', '.join(known)}." for _, near, known in found]
+        raise BadInput("\n".join(f"{reading.mark(key)}: {key} is no setting" for key, _, _ in found), hint=hints[0])
+    return reading
 
 
-def _unknown(where: Mark, key: str, name: str, known: Mapping[str, object]) -> BadInput:
-    near = difflib.get_close_matches(name, known, 1)
-    hint = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(known)}."
-    return BadInput(f"{where}: {key} is no setting", hint=hint)
-
-
-def _fields(kind: object) -> dict[str, object]:
-    """The fields of a group: name → type; empty when it is no group."""
-    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
-        return dict(typing.get_type_hints(kind))
-    return {}
+def _strangers(node: Node, kind: object, key: str) -> Iterator[tuple[str, list[str], Collection[str]]]:
+    """Gives keys that a group does not have, with those that are most like each, and those that there are."""
+    known = typing.get_type_hints(kind) if isinstance(kind, type) and issubclass(kind, msgspec.Struct) else {}
+    for name, value in node.items() if isinstance(node, dict) and known else ():
+        inner = join(key, str(name))
+        if name in known:
+            yield from _strangers(value, known[name], inner)
+        else:
+            yield inner, difflib.get_close_matches(str(name), known, 1), known
 
 
 def _variables(environment: Mapping[str, str]) -> Reading:
