@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -30,6 +32,32 @@ _BEHIND: Final = 64 << 20
 _TEXT: Final = bytes(range(32, 127)) + b"\n\r\t\f\b"
 READ: Final = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOCTTY", 0)
 CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
+
+
+@contextmanager
+def beginning(source: Path | str, target: Path | str, mode: int) -> Iterator[tuple[int, int]]:
+    """Opens a file for reading and a new one for writing, which is removed again when what is done with them fails.
+
+    Args:
+        source: what is read.
+        target: must not exist yet.
+        mode: the target's, less the umask.
+
+    Raises:
+        OSError: the source cannot be read, or the target exists.
+    """
+    fd = os.open(source, READ)
+    try:
+        out = os.open(target, CREATE, mode)
+        try:
+            yield fd, out
+        except BaseException:
+            os.unlink(target)
+            raise
+        finally:
+            os.close(out)
+    finally:
+        os.close(fd)
 
 
 def md5_of(data: bytes | memoryview) -> str:
@@ -74,18 +102,8 @@ def copy_hashed(
     Raises:
         OSError: the source cannot be read, the target exists or there is no room.
     """
-    fd = os.open(source, READ)
-    try:
-        out = os.open(target, CREATE, mode)
-        try:
-            return _digest(fd, out, step, alone)
-        except BaseException:
-            os.unlink(target)
-            raise
-        finally:
-            os.close(out)
-    finally:
-        os.close(fd)
+    with beginning(source, target, mode) as (fd, out):
+        return _digest(fd, out, step, alone)
 
 
 def digest_of(fd: int, step: Step = SILENT, *, alone: bool = True, out: int = -1) -> Digest:
@@ -108,18 +126,8 @@ def file_blake3(path: Path | str, step: Step = SILENT) -> bytes:
 
 def copy_blake3(source: Path | str, target: Path | str, step: Step = SILENT, *, mode: int = 0o666) -> bytes:
     """Copies a file into a new one and gives the blake3 of what was written; arguments and errors as `copy_hashed`."""
-    fd = os.open(source, READ)
-    try:
-        out = os.open(target, CREATE, mode)
-        try:
-            return _blake3(fd, out, step)
-        except BaseException:
-            os.unlink(target)
-            raise
-        finally:
-            os.close(out)
-    finally:
-        os.close(fd)
+    with beginning(source, target, mode) as (fd, out):
+        return _blake3(fd, out, step)
 
 
 def _blake3(fd: int, out: int, step: Step) -> bytes:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from modelkeep.store.blobs.digest import SILENT, Step
-from modelkeep.store.blobs.hashed import CREATE, READ, write_all
+from modelkeep.store.blobs.hashed import beginning, write_all
 
 Kind = Literal["reflink", "hardlink", "symlink", "copy"]
 KINDS: Final[tuple[Kind, ...]] = ("reflink", "hardlink", "symlink", "copy")
@@ -44,18 +44,8 @@ def reflink(source: str, target: str, *, mode: int = 0o666) -> None:
         return
     import fcntl
 
-    fd = os.open(source, READ)
-    try:
-        out = os.open(target, CREATE, mode)
-        try:
-            fcntl.ioctl(out, _FICLONE, fd)
-        except BaseException:
-            os.unlink(target)
-            raise
-        finally:
-            os.close(out)
-    finally:
-        os.close(fd)
+    with beginning(source, target, mode) as (fd, out):
+        fcntl.ioctl(out, _FICLONE, fd)
 
 
 def _clonefile(source: str, target: str, mode: int) -> None:
@@ -76,18 +66,8 @@ def copy(source: str, target: str, *, mode: int = 0o666, step: Step = SILENT) ->
     Raises:
         OSError: it cannot be read or there is no room; nothing is left behind.
     """
-    fd = os.open(source, READ)
-    try:
-        out = os.open(target, CREATE, mode)
-        try:
-            return _copy(fd, out, step)
-        except BaseException:
-            os.unlink(target)
-            raise
-        finally:
-            os.close(out)
-    finally:
-        os.close(fd)
+    with beginning(source, target, mode) as (fd, out):
+        return _copy(fd, out, step)
 
 
 def _copy(fd: int, out: int, step: Step) -> int:
