@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypedDict, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, TypedDict, TypeVar, Unpack, overload
 
 from modelkeep.configuration.bare import bare
 from modelkeep.core.errors import BadInput, Error
@@ -28,32 +28,23 @@ class Ledgers:
     default: ClassVar[Callable[[str], Ledger | None] | None] = None
 
 
+class Options(TypedDict, total=False):
+    """What `config` takes by name; see there."""
+
+    env: str | None
+    cli: bool | Sequence[str]
+    lists: Lists
+    strict: bool
+    secrets: Sequence[str]
+    ledger: Ledger | None
+    last_good: Path | str | None
+    name: str
+
+
 @overload
-def config(  # type: ignore[overload-overlap]  # a class is a schema, anything else a source
-    schema: type[T],
-    /,
-    *sources: object,
-    env: str | None = None,
-    cli: bool | Sequence[str] = False,
-    lists: Lists = "replace",
-    strict: bool = True,
-    secrets: Sequence[str] = (),
-    ledger: Ledger | None = None,
-    last_good: Path | str | None = None,
-    name: str = "",
-) -> Config[T]: ...
+def config(schema: type[T], /, *sources: object, **options: Unpack[Options]) -> Config[T]: ...  # type: ignore[overload-overlap]  # a class is a schema, anything else a source
 @overload
-def config(
-    *sources: object,
-    env: str | None = None,
-    cli: bool | Sequence[str] = False,
-    lists: Lists = "replace",
-    strict: bool = True,
-    secrets: Sequence[str] = (),
-    ledger: Ledger | None = None,
-    last_good: Path | str | None = None,
-    name: str = "",
-) -> Config[View]: ...
+def config(*sources: object, **options: Unpack[Options]) -> Config[View]: ...
 def config(
     *given: object,
     env: str | None = None,
