@@ -20,6 +20,7 @@ from modelkeep.server.mlflow import Mlflow
 from modelkeep.server.page import STATIC, Page
 from modelkeep.server.routes import Routes
 from modelkeep.server.session import Session, Sessions
+from modelkeep.server.webhooks import Webhooks, open_webhooks
 from modelkeep.wire.form import forms
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ class App:
         prometheus.add(self.routes, house, self._asking)
         self.api: Final = Api(house, self.routes, self._asking, self.door.look_again)
         Mlflow(house.repository, self._asking).add(self.routes)
+        self._webhooks()
         self.consul: Final = Consul(house, max(1, limits.requests // 2))
         self.routes.add("GET", "/v1/kv/{key...}", "read", self.consul)
         self.routes.add("PUT DELETE", "/v1/kv/{key...}", "admin", self.consul)
@@ -91,6 +93,12 @@ class App:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self.door(scope, receive, send)
+
+    def _webhooks(self) -> None:
+        house = self._house
+        known = open_webhooks(house.settings.code.webhooks)
+        seconds = house.settings.limits.body_seconds
+        Webhooks(known, house.deploys, house.wall, house.own, self._decoding, seconds=seconds).add(self.routes)
 
     def _page(self, sessions: Sessions) -> None:
         """Enters what the web page needs."""

@@ -17,6 +17,8 @@ from modelkeep.server.routes import OPEN, Route, Routes
 
 log: Final = logging.getLogger(__name__)
 
+_OWN_LIMITS: Final = frozenset({"ingest", "signed"})
+"""Scopes of routes that read their bodies themselves."""
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _FRESH_S: Final = 0.25
 _SOCKETS: Final = 1_000
@@ -155,7 +157,7 @@ class Door:
             send.allow(methods)
             raise _unknown(path, method, methods)
         scope = {**scope, "method": route.method, "path_params": values}
-        if method not in _SAFE and route.scope != "ingest":
+        if method not in _SAFE and route.scope not in _OWN_LIMITS:
             small = await body.read(scope, receive, limit_bytes=body.SMALL, seconds=self._seconds)
             receive = body.again(small, receive)
         await route.answer(scope, receive, send)

@@ -31,6 +31,7 @@ from modelkeep.server.rounds import Round
 from modelkeep.server.sampling import Sampling
 from modelkeep.server.settings import Settings, durations
 from modelkeep.store.configurations import Configurations
+from modelkeep.store.deploys import Deploys
 from modelkeep.store.engines.rows import Rows
 from modelkeep.store.engines.series import Series
 from modelkeep.store.engines.text import Text
@@ -149,6 +150,7 @@ class House:
         self.trainings = opened.enter_context(closing(Trainings(self.entries)))
         self.serving = opened.enter_context(closing(Serving(self.entries)))
         self.pairs = Pairs(self.entries, self.wall)
+        self.deploys = Deploys(self.entries)
         engines = (self.rows, self.series, self.text, self.quality)
         readers = (*engines, self.releases, self.configurations, self.trainings, self.serving)
         self.readers = [Pausable(reader) for reader in readers]
@@ -242,6 +244,7 @@ class House:
         self.alerts.expire(before_ns)
         self.configurations.expire(before_ns)
         self.serving.expire(before_ns)
+        self.deploys.expire()
 
     def _learn_time(self) -> None:
         """With the clock of events: the newest prediction that is known is now."""

@@ -346,7 +346,7 @@ class Serving:
                     state=state, start_ns=since_ns, end_ns=end_ns, limit=_CONFIGURATIONS
                 )
             ],
-            deploys=(),
+            deploys=house.deploys.list(start_ns=since_ns, end_ns=end_ns),
             trainings=house.trainings.list(start_ns=since_ns, end_ns=end_ns),
             processes={one.process: one.model for one in releases},
         )

@@ -50,6 +50,7 @@ KINDS: Final[dict[str, Literal["counter", "gauge", "histogram"]]] = {
     "modelkeep_quality_records_total": "counter",
     "modelkeep_configuration_changes_total": "counter",
     "modelkeep_kv_waiting": "gauge",
+    "modelkeep_webhooks_total": "counter",
     "modelkeep_live_connections": "gauge",
     "modelkeep_live_messages_total": "counter",
 }
@@ -94,6 +95,7 @@ HELP: Final[dict[str, str]] = {
     "modelkeep_clock_seconds": "The active clock, unix seconds: wall time or the newest prediction.",
     "modelkeep_configuration_changes_total": "Changes of configuration that processes told, by state.",
     "modelkeep_kv_waiting": "Blocking queries of the key-value store that wait now.",
+    "modelkeep_webhooks_total": "Webhook messages by source and result: kept, repeated, ignored, refused, unreadable.",
     "modelkeep_live_connections": "Pages that are connected now.",
     "modelkeep_live_messages_total": "Messages pushed to pages.",
     "modelkeep_quality_records_total": "What the quality room counted, by what it was.",

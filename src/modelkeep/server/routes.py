@@ -10,19 +10,21 @@ from starlette.types import ASGIApp as Asgi
 
 from modelkeep.core.errors import BadInput
 
-Need = Literal["none", "page", "ingest", "read", "write", "admin"]
+Need = Literal["none", "page", "signed", "ingest", "read", "write", "admin"]
 """What a route asks of a token.
 
 `none` is open to everybody and only for the two health routes; so is `page`, for the files of the web page, which hold
-no data, and for the session, which asks for the token itself.
+no data, and for the session, which asks for the token itself; and `signed`, for webhooks alone, whose messages prove
+themselves by a signature.
 """
 
-SCOPES: Final = ("none", "page", "ingest", "read", "write", "admin")
-OPEN: Final = frozenset({"none", "page"})
+SCOPES: Final = ("none", "page", "signed", "ingest", "read", "write", "admin")
+OPEN: Final = frozenset({"none", "page", "signed"})
 """What asks for no token."""
 _HOLE: Final = re.compile(r"\{(\w+(?:\.\.\.)?)\}")
 _HEALTH: Final = frozenset({"/healthz", "/readyz"})
 _SESSION: Final = "/api/v1/session"
+_SIGNED: Final = "/api/v1/webhooks/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ class Routes:
             methods: one or more, with spaces between.
             path: begins with a slash.
             scope: must be given; `none` is refused for all but the health routes, `page` for any of the API but the
-                session.
+                session, `signed` for all but webhooks.
             answer: the ASGI application.
             socket: whether it also answers WebSockets.
 
@@ -119,6 +121,8 @@ class Routes:
 def _may_be_open(scope: Need, methods: str, path: str) -> bool:
     if scope == "none":
         return path in _HEALTH
+    if scope == "signed":
+        return methods == "POST" and path.startswith(_SIGNED) and "{" not in path
     return path == _SESSION or (methods == "GET" and not path.startswith(("/api", "/v1", "/metrics", "/openapi")))
 
 

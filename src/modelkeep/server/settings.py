@@ -85,6 +85,18 @@ class QualitySettings(_Group, frozen=True, kw_only=True):
     window: Annotated[Duration, Meta(description="Trailing window of the derived series.")] = "7d"
 
 
+class CodeSettings(_Group, frozen=True, kw_only=True):
+    """What is told of the code."""
+
+    webhooks: Annotated[
+        list[dict[str, object]],
+        Meta(
+            description="Each `{name, kind: github or gitlab, secret: secret:NAME}`; they post to "
+            "`/api/v1/webhooks/KIND`, and the secret is what both sides know."
+        ),
+    ] = []
+
+
 class ModelSettings(_Group, frozen=True, kw_only=True):
     """The registry of models."""
 
@@ -114,6 +126,7 @@ class Settings(_Group, frozen=True, kw_only=True):
     limits: Annotated[Limits, Meta(description=Limits.__doc__)] = Limits()
     retention: Annotated[Retention, Meta(description=Retention.__doc__)] = Retention()
     alerts: Annotated[AlertSettings, Meta(description=AlertSettings.__doc__)] = AlertSettings()
+    code: Annotated[CodeSettings, Meta(description=CodeSettings.__doc__)] = CodeSettings()
     models: Annotated[ModelSettings, Meta(description=ModelSettings.__doc__)] = ModelSettings()
     quality: Annotated[QualitySettings, Meta(description=QualitySettings.__doc__)] = QualitySettings()
 

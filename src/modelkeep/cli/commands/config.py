@@ -327,8 +327,8 @@ def _explanation(
 
 
 def _shielded(key: str, value: Json) -> Json:
-    """Gives a setting without what a channel's settings may hold; a name of a secret is none."""
-    if key != "alerts.channels":
+    """Gives a setting without what the settings of a channel or a webhook may hold; a name of a secret is none."""
+    if key not in {"alerts.channels", "code.webhooks"}:
         return value
     if not isinstance(value, list):
         return "***"  # the steps of a list are told as text
