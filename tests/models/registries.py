@@ -13,7 +13,7 @@ START = 1_700_000_000
 
 
 def registry(folder: Path, commits: int = 4) -> Registry:
-    """A repository with some commits, the oldest first; nothing is registered."""
+    """A repository with some commits, the oldest first; nothing is registered. Who reads files of it closes it."""
     repository(folder)
     for number in range(commits):
         commit(folder, {"train.py": f"step = {number}\n".encode()}, f"step {number}")

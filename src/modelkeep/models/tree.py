@@ -74,6 +74,7 @@ class Tree:
         self._commit = commit
         self._faults = faults
         self._files = git.files(commit, suffixes=_SUFFIXES)
+        self._read: dict[str, dict[str, Json]] = {}
         self._tracked = {one.path: one for one in self._all_tracked()}
         self._stages = [*self._all_stages()]
 
@@ -106,7 +107,11 @@ class Tree:
     def beside(self, path: str) -> list[Piece]:
         """All that is tracked but a path, and what pipelines put out as metrics."""
         left_out = {path, *(name for stage in self._stages for name in stage.metrics)}
-        return [_piece(one) for one in self._tracked.values() if one.path not in left_out and one.out.oid]
+        return [
+            _piece(self._tracked[path])
+            for path in sorted(self._tracked.keys() - left_out)
+            if self._tracked[path].out.oid
+        ]
 
     def params(self, path: str) -> dict[str, Figure]:
         """What the stage that puts out a path was given, by name."""
@@ -119,9 +124,8 @@ class Tree:
         names = [name for stage in self._stages for name in stage.metrics]
         for file in self._files:
             if posixpath.basename(file.path) == STAGES:
-                listed = self._document(file).get("metrics")
                 folder = posixpath.dirname(file.path)
-                names += [join(folder, name) for name in _names(listed)]
+                names += [join(folder, name) for name in _names(self._readable(file).get("metrics"))]
         for name in dict.fromkeys(names):
             if name.endswith(TEXTS):
                 found |= self._figures(name)
@@ -157,19 +161,22 @@ class Tree:
             if name != LOCK:
                 continue
             yaml = written.get(join(folder, STAGES))
-            try:
-                locked = self._document(file)
-                stages = self._document(yaml).get("stages") if yaml else None
-            except Error as error:
-                self._failed(error)
-                continue
-            yield from _stages(folder, locked, stages if isinstance(stages, dict) else {})
+            stages = self._readable(yaml).get("stages") if yaml else None
+            yield from _stages(folder, self._readable(file), stages if isinstance(stages, dict) else {})
 
-    def _document(self, file: File) -> dict[str, Json]:
+    def _readable(self, file: File) -> dict[str, Json]:
+        """What a YAML file holds; nothing when it cannot be read and that is only told."""
         from modelkeep.data.formats.metafile import document_of
 
-        data = self._git.blob(file.blob)
-        return document_of(data, Path(f"{self._commit[:12]}:{file.path}")) if data.strip() else {}
+        if file.path not in self._read:
+            data = self._git.blob(file.blob)
+            self._read[file.path] = {}
+            try:
+                where = Path(f"{self._commit[:12]}:{file.path}")
+                self._read[file.path] = document_of(data, where) if data.strip() else {}
+            except Error as error:
+                self._failed(error)
+        return self._read[file.path]
 
     def _failed(self, error: Error) -> None:
         if self._faults is None:
