@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
 
 from modelkeep.server.page import STATIC
 from modelkeep.server.run import Serving
@@ -122,6 +122,11 @@ def show(look: Look, page: Page) -> Callable[[str], Page]:
 def settled(page: Page) -> None:
     """Waits until nothing on the page is loading."""
     expect(page.locator(".loading")).to_have_count(0)
+
+
+def card(page: Page, title: str) -> Locator:
+    """A card of the view, by its title."""
+    return page.get_by_role("region", name=title, exact=True)
 
 
 def faults(page: Page) -> list[str]:

@@ -18,6 +18,7 @@ import httpx
 from modelkeep.core import encoding
 from modelkeep.core.encoding import Envelope, Facts, Logs, Predictions, Reference, Release, Samples, Trainings
 from modelkeep.server.house import House
+from tests.page import configurations
 
 SECOND = 1_000_000_000
 MINUTE, HOUR = 60 * SECOND, 3600 * SECOND
@@ -109,6 +110,7 @@ def fill(url: str, house: House, token: str = "") -> Told:
     now = time.time_ns() // MINUTE * MINUTE
     teller = Teller(url, token)
     teller.send(releases=_releases(now), references=[_reference(), _price_reference()], trainings=_trainings(now))
+    teller.send(configurations=configurations.told(now))
     count = _churn(teller, now)
     _price(teller, now)
     _silent(teller, now)
@@ -124,9 +126,10 @@ def _releases(now: int) -> list[Release]:
     start = now - SPAN_H * HOUR
     return [
         Release("r1", start, CHURN, FIRST, A, author="Ann <ann@example.org>", data_version="md5: " + "1" * 32,
-                host="api-1", process="api-1:77:x", extra=origin),
+                config_version=configurations.named(configurations.BASE), host="api-1", process="api-1:77:x", extra=origin),
         Release("r2", now - 20 * HOUR, CHURN, SECOND_VERSION, B, author="Cy <cy@example.org>",
-                data_version="md5: " + "2" * 32, host="api-1", process="api-1:78:x", extra=origin),
+                data_version="md5: " + "2" * 32,
+                config_version=configurations.named(configurations.LESS_ALARMS), host="api-1", process="api-1:78:x", extra=origin),
         Release("r3", start, PRICE, "7", A, author="Ann <ann@example.org>", host="api-2", process="api-2:9:x"),
     ]  # fmt: skip
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.page.conftest import Look, faults, settled
+from tests.page.conftest import Look, card, faults, settled
 from tests.page.house import HOSTILE
 
 pytestmark = pytest.mark.needs("chromium")
@@ -20,7 +20,7 @@ MODEL = "/model?model=churn"
 
 def chart(page: Page, name: str) -> Locator:
     """The drawing area of a chart."""
-    return page.get_by_role("region", name=name).get_by_role("application")
+    return card(page, name).get_by_role("application")
 
 
 def drag(page: Page, area: Locator, start: float, end: float) -> None:
@@ -40,11 +40,9 @@ def test_figures_and_charts_of_the_model(show: Show) -> None:
     page = show(MODEL)
     for name in ("Predictions", "Latency", "Errors", "Quality", "Drifting features", "Live share", "CPU", "Memory"):
         expect(chart(page, name)).to_be_visible()
-    legend = page.get_by_role("region", name="Predictions").get_by_role("button")
+    legend = card(page, "Predictions").get_by_role("button")
     expect(legend.filter(has_text="2026.1")).to_contain_text("/min")
-    expect(page.get_by_role("region", name="Latency").get_by_role("button", name=re.compile("p95"))).to_contain_text(
-        "ms"
-    )
+    expect(card(page, "Latency").get_by_role("button", name=re.compile("p95"))).to_contain_text("ms")
     expect(page.locator(".tile", has_text="AUC")).to_contain_text(re.compile(r"0\.\d+ – 0\.\d+"))
     expect(page.locator(".mark", has_text="2026.2").first).to_be_visible()
 
@@ -96,6 +94,10 @@ def test_new_points_come_by_themselves(look: Look, show: Show) -> None:
     assert end, "nothing was drawn"
 
 
+FIRST = """e => [...e.querySelectorAll('.line')]
+    .find(line => line.getBoundingClientRect().top >= e.getBoundingClientRect().top).innerText"""
+
+
 def test_new_log_lines_come_and_a_scrolled_list_stays(look: Look, show: Show) -> None:
     page = show(MODEL)
     log = page.get_by_role("log")
@@ -103,9 +105,7 @@ def test_new_log_lines_come_and_a_scrolled_list_stays(look: Look, show: Show) ->
     expect(page.get_by_text("Live", exact=True)).to_be_visible()
     log.evaluate("e => e.scrollTop = 480")
     page.wait_for_timeout(200)
-    top = log.evaluate(
-        "e => [...e.querySelectorAll('.line')].find(l => l.getBoundingClientRect().top >= e.getBoundingClientRect().top).innerText"
-    )
+    top = log.evaluate(FIRST)
     teller = look.teller()
     for turn in range(8):
         teller.log(look.serving.house.wall.now_ns(), f"fresh line {turn}", level="ERROR")
@@ -113,9 +113,7 @@ def test_new_log_lines_come_and_a_scrolled_list_stays(look: Look, show: Show) ->
     teller.close()
     news = page.get_by_role("button", name=re.compile(r"new lines?$"))
     expect(news).to_be_visible()
-    assert top == log.evaluate(
-        "e => [...e.querySelectorAll('.line')].find(l => l.getBoundingClientRect().top >= e.getBoundingClientRect().top).innerText"
-    )
+    assert top == log.evaluate(FIRST)
     news.click()
     expect(log).to_contain_text("fresh line 7")
 
@@ -145,15 +143,15 @@ def test_a_line_of_a_megabyte_opens(show: Show) -> None:
 
 def test_a_chart_has_a_table_and_a_csv(show: Show, tmp_path: Path) -> None:
     page = show(MODEL)
-    card = page.get_by_role("region", name="Errors")
-    card.get_by_role("button", name="More: Errors").click()
+    box = card(page, "Errors")
+    box.get_by_role("button", name="More: Errors").click()
     page.get_by_role("menuitem", name="Show as table").click()
-    table = card.get_by_role("table", name="Errors")
+    table = box.get_by_role("table", name="Errors")
     expect(table.get_by_role("columnheader", name="2026.2")).to_be_visible()
     assert table.get_by_role("row").count() < 60
     assert int(table.get_attribute("aria-rowcount") or 0) > 100
     with page.expect_download() as waited:
-        card.get_by_role("button", name="More: Errors").click()
+        box.get_by_role("button", name="More: Errors").click()
         page.get_by_role("menuitem", name="Download CSV").click()
     path = tmp_path / "errors.csv"
     waited.value.save_as(path)
@@ -179,7 +177,7 @@ def test_the_keyboard_reads_a_chart_and_zooms(show: Show) -> None:
     area = chart(page, "Latency")
     area.focus()
     page.keyboard.press("ArrowLeft")
-    said = page.get_by_role("region", name="Latency").locator("[aria-live=polite]").first
+    said = card(page, "Latency").locator("[aria-live=polite]").first
     expect(said).to_contain_text(re.compile(r"p50 .* p95 .* p99"))
     page.keyboard.press("PageUp")
     page.keyboard.press("Enter")
@@ -188,7 +186,7 @@ def test_the_keyboard_reads_a_chart_and_zooms(show: Show) -> None:
 
 def test_a_legend_entry_shows_its_series_alone(show: Show) -> None:
     page = show(MODEL)
-    legend = page.get_by_role("region", name="Latency").get_by_role("button", name=re.compile("^p"))
+    legend = card(page, "Latency").get_by_role("button", name=re.compile("^p"))
     legend.filter(has_text="p99").click()
     expect(legend.filter(has_text="p50")).to_have_attribute("aria-pressed", "false")
     expect(legend.filter(has_text="p99")).to_have_attribute("aria-pressed", "true")
@@ -204,11 +202,11 @@ def test_a_query_that_fails_says_so_in_its_card(look: Look, page: Page) -> None:
         ),
     )
     page.goto(look.url + MODEL)
-    card = page.get_by_role("region", name="Latency")
-    expect(card.get_by_role("alert")).to_contain_text("the query took too long")
+    box = card(page, "Latency")
+    expect(box.get_by_role("alert")).to_contain_text("the query took too long")
     expect(chart(page, "Predictions")).to_be_visible()
     page.unroute(re.compile(r"query_range.*latency"))
-    card.get_by_role("button", name="Try again").click()
+    box.get_by_role("button", name="Try again").click()
     expect(chart(page, "Latency")).to_be_visible()
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.page.conftest import Look, faults
+from tests.page.conftest import Look, card, faults
 from tests.page.house import CHURN, PRICE
 
 pytestmark = pytest.mark.needs("chromium")
@@ -45,10 +45,10 @@ def test_the_worst_comes_first_and_columns_sort(show: Show) -> None:
 
 def test_alerts_and_changes_are_beside(show: Show) -> None:
     page = show("/")
-    alerts = page.get_by_role("region", name="Alerts")
+    alerts = card(page, "Alerts")
     expect(alerts.get_by_role("listitem").first).to_contain_text("churn answers slowly")
     expect(alerts).to_contain_text("features of churn drift")
-    expect(page.get_by_role("region", name="What changed")).to_contain_text("2026.2 took over from 2026.1")
+    expect(card(page, "What changed")).to_contain_text("2026.2 took over from 2026.1")
 
 
 def test_new_models_appear_by_themselves(look: Look, show: Show) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from tests.page.conftest import Look, faults, settled
+from tests.page.conftest import Look, card, faults, settled
 from tests.page.house import CHURN, PRICE, fill
 
 pytestmark = pytest.mark.needs("chromium")
@@ -61,13 +61,14 @@ def test_a_name_with_slash_quotes_and_another_direction(show: Show) -> None:
     page.reload()
     settled(page)
     assert page.url == address
-    expect(page.get_by_role("region", name="Predictions").get_by_role("application")).to_be_visible()
+    expect(card(page, "Predictions").get_by_role("application")).to_be_visible()
 
 
 def test_a_model_is_found_by_keyboard(show: Show) -> None:
     page = show("/model")
     page.get_by_role("button", name=re.compile("^Model: ")).click()
     page.keyboard.type("chu")
+    expect(page.get_by_role("option", name="churn")).to_be_visible()
     page.keyboard.press("Enter")
     expect(page).to_have_url(re.compile(r"model=churn"))
     settled(page)
@@ -81,8 +82,7 @@ def test_an_address_of_no_view_is_refused_by_the_server_and_said_by_the_page(loo
     expect(page.get_by_role("heading", name="What changed")).to_be_visible()
 
 
-@pytest.mark.parametrize("system", ["light", "dark"])
-@pytest.mark.parametrize("chosen", [None, "light", "dark"])
+@pytest.mark.parametrize(("system", "chosen"), [("light", None), ("dark", None), ("light", "dark"), ("dark", "light")])
 def test_the_theme_is_there_before_the_first_paint(
     look: Look, chromium: Browser, system: str, chosen: str | None
 ) -> None:
@@ -134,7 +134,7 @@ def test_a_range_is_chosen_typed_and_shifted(show: Show) -> None:
 
 def test_a_range_that_makes_no_sense_does_no_harm(show: Show) -> None:
     page = show("/model?model=churn&from=yesterday&to=now-9x")
-    expect(page.get_by_role("region", name="Predictions")).to_be_visible()
+    expect(card(page, "Predictions")).to_be_visible()
 
 
 def test_the_keyboard_reaches_the_view_first(show: Show) -> None:
@@ -165,7 +165,7 @@ def test_login_and_logout(own_look: Look, context: BrowserContext, page: Page) -
         assert not faults(page)
         field.fill(reader)
         field.press("Enter")
-        expect(page.get_by_role("region", name="Predictions")).to_be_visible()
+        expect(card(page, "Predictions")).to_be_visible()
         expect(page.get_by_text("Live", exact=True)).to_be_visible()
         (cookie,) = context.cookies()
         assert cookie["httpOnly"]
@@ -173,7 +173,7 @@ def test_login_and_logout(own_look: Look, context: BrowserContext, page: Page) -
         assert reader not in str(cookie)
         assert page.evaluate("document.cookie") == ""
         page.reload()
-        expect(page.get_by_role("region", name="Predictions")).to_be_visible()
+        expect(card(page, "Predictions")).to_be_visible()
         page.get_by_role("button", name="Logged in as Ann").click()
         page.get_by_role("menuitem", name="Log out").click()
         expect(page.get_by_label("Token")).to_be_visible()
@@ -196,7 +196,7 @@ def test_the_server_goes_away_and_comes_back(own_look: Look, page: Page) -> None
         stopped = True
         expect(page.get_by_text("Connection lost")).to_be_visible()
         expect(page.get_by_role("alert")).to_contain_text("tries again by itself")
-        expect(page.get_by_role("region", name="Predictions").get_by_role("application")).to_be_visible()
+        expect(card(page, "Predictions").get_by_role("application")).to_be_visible()
         own_look.start()
         stopped = False
         expect(page.get_by_text("Live", exact=True)).to_be_visible(timeout=30_000)

@@ -88,7 +88,8 @@ def test_a_change_is_pushed_once(server: Running) -> None:
 
 
 def test_new_log_records_are_pushed_and_old_ones_are_not(server: Running) -> None:
-    server.post("/api/v1/logs", [{"message": "before", "service": "tail"}])
+    old = time.time() - 600
+    server.post("/api/v1/logs", [{"message": "before", "service": "tail", "at": old}])
     with open_(server) as page:
         subscribe(page, "l", "logs", q="service:tail")
         subscribe(page, "s", "status")
@@ -100,6 +101,14 @@ def test_new_log_records_are_pushed_and_old_ones_are_not(server: Running) -> Non
             told = heard(page, of("l"))
             seen += [line["message"] for line in told["data"]["logs"]]
         assert set(seen) == {"after"}
+
+
+def test_who_begins_to_listen_misses_nothing_of_the_last_moments(server: Running) -> None:
+    server.post("/api/v1/logs", [{"message": "just now", "service": "late"}])
+    with open_(server) as one, open_(server) as other:
+        for page in (one, other):
+            subscribe(page, "l", "logs", q="service:late")
+            assert [line["message"] for line in heard(page, of("l"))["data"]["logs"]] == ["just now"]
 
 
 def test_series_are_told_on_the_grid_of_their_step(server: Running) -> None:
@@ -189,9 +198,8 @@ def test_pages_of_others_hear_nothing(server: Running, headers: dict[str, str]) 
 
 def test_another_name_of_the_host_hears_nothing(server: Running) -> None:
     port = server.serving.settings.port
-    with socket.create_connection(("127.0.0.1", port)) as plain, pytest.raises(InvalidStatus) as refused:  # noqa: SIM117
-        with connect(f"ws://evil.example:{port}/api/v1/live", sock=plain):
-            pass
+    with socket.create_connection(("127.0.0.1", port)) as plain, pytest.raises(InvalidStatus) as refused:
+        connect(f"ws://evil.example:{port}/api/v1/live", sock=plain).__enter__()
     assert refused.value.response.status_code == 403
 
 
@@ -246,8 +254,7 @@ def test_a_clock_that_moved_far_says_ask_again(tmp_path: Path) -> None:
 
 
 def test_the_server_stops_under_an_open_page(tmp_path: Path) -> None:
-    with running(tmp_path / "data") as server:
-        with open_(server) as page:
-            heard(page, lambda message: "now" in message)
-            server.serving.ask_to_stop()
-            assert closed(page) in {1001, 1012}
+    with running(tmp_path / "data") as server, open_(server) as page:
+        heard(page, lambda message: "now" in message)
+        server.serving.ask_to_stop()
+        assert closed(page) in {1001, 1012}

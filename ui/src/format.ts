@@ -104,7 +104,8 @@ export function hour(at: number | string, second = true): string {
   return format(second ? { ...MINUTE, second: "2-digit" } : MINUTE).format(new Date(at));
 }
 
-function rough(past: number): string {
+/** Gives a duration in one whole number: `40 s`, `7 min`, `5 h`, `3 d`. */
+export function rough(past: number): string {
   if (past < 90) return `${Math.round(past)} s`;
   if (past < 5400) return `${Math.round(past / 60)} min`;
   return past < 172_800 ? `${Math.round(past / 3600)} h` : `${Math.round(past / 86_400)} d`;

@@ -35,6 +35,8 @@ class Topic:
     Args:
         what: its kind.
         every_s: the pause between two looks.
+
+    `last` is what somebody is told who begins to look, empty for nothing.
     """
 
     def __init__(self, what: str, every_s: float) -> None:
@@ -99,20 +101,25 @@ class _Series(Topic):
         found = answer_json(self._house.promql.range(self._query, start, end, step))
         self._told = end
         times = b'"start":%b,"end":%b,"step":%b' % (_seconds(start), _seconds(end), _seconds(step))
-        return b'{%b,"matrix":%b}' % (times, found)
+        self.last = b'{%b,"matrix":%b}' % (times, found)
+        return self.last
 
     def _end(self) -> int:
         return self._house.clocks.now_ns() // self._step * self._step
 
 
 class _Logs(Topic):
-    """Log records that came since the last look."""
+    """Log records that came since the last look.
+
+    Who begins to listen is told those of the last two minutes, so that nothing falls between their own question and
+    the first message.
+    """
 
     def __init__(self, house: House, ask: Questions, query: str) -> None:
         super().__init__("logs", 1.0)
         self._house, self._ask, self._query = house, ask, query
         self._from = house.clocks.now_ns() - _TAIL_NS
-        self._seen: set[str] | None = None
+        self._seen: set[str] = set()
 
     def compute(self) -> bytes:
         now = self._house.clocks.now_ns()
@@ -122,13 +129,11 @@ class _Logs(Topic):
         rows = found["logs"]
         lines: list[Json] = list(rows) if isinstance(rows, list) else []
         names = {_name(line) for line in lines}
-        seen, self._seen = self._seen, names
-        if seen is None:
-            return b""
-        fresh = [line for line in lines if _name(line) not in seen]
+        fresh = [line for line in lines if _name(line) not in self._seen]
+        self._seen = self._seen | names if len(self._seen) < 10 * _LINES else names
         if not fresh:
-            self._seen = seen | names if len(seen) < 10 * _LINES else names
             return b""
+        self.last = orjson.dumps({"logs": lines, "more": len(lines) == _LINES})
         return orjson.dumps({"logs": fresh, "more": len(fresh) == _LINES})
 
 

@@ -78,7 +78,7 @@ export function follow(event: MouseEvent, isView: (path: string) => boolean): vo
   const anchor = (event.target as Element | null)?.closest?.("a");
   if (!anchor?.href || anchor.target || anchor.hasAttribute("download")) return;
   const to = new URL(anchor.href);
-  if (to.origin !== location.origin || !isView(to.pathname)) return;
+  if (to.origin !== location.origin || !isView(to.pathname) || to.hash) return;
   event.preventDefault();
   go(to.pathname + to.search);
 }
