@@ -126,10 +126,12 @@ def _releases(now: int) -> list[Release]:
     start = now - SPAN_H * HOUR
     return [
         Release("r1", start, CHURN, FIRST, A, author="Ann <ann@example.org>", data_version="md5: " + "1" * 32,
-                config_version=configurations.named(configurations.BASE), host="api-1", process="api-1:77:x", extra=origin),
+                config_version=configurations.named(configurations.BASE), host="api-1", process="api-1:77:x",
+                extra=origin),
         Release("r2", now - 20 * HOUR, CHURN, SECOND_VERSION, B, author="Cy <cy@example.org>",
                 data_version="md5: " + "2" * 32,
-                config_version=configurations.named(configurations.LESS_ALARMS), host="api-1", process="api-1:78:x", extra=origin),
+                config_version=configurations.named(configurations.LESS_ALARMS), host="api-1", process="api-1:78:x",
+                extra=origin),
         Release("r3", start, PRICE, "7", A, author="Ann <ann@example.org>", host="api-2", process="api-2:9:x"),
     ]  # fmt: skip
 
