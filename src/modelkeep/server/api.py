@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 
 from modelkeep._version import __version__
 from modelkeep.core.errors import BadInput, Error
-from modelkeep.server import answers, coderoutes, configurations, modelroutes, words
+from modelkeep.server import answers, coderoutes, configurations, logcounts, modelroutes, words
 from modelkeep.server.configurations import Asked
 from modelkeep.server.crew import Crew
 from modelkeep.server.drill import drill
@@ -90,6 +90,7 @@ class Api:
         self.fastapi.add_exception_handler(HTTPException, _http)
         ask = Questions(house)
         self._questions(ask)
+        logcounts.enter(self, ask, house)
         self._alerts(ask)
         self._configurations(ask, Asked(house))
         modelroutes.enter(self, ask, house.models)

@@ -20,6 +20,7 @@ from modelkeep.core.clock import DAY, Clock, Wall
 from modelkeep.core.errors import BadInput, Conflict, Corrupt
 from modelkeep.core.shapes import Entry, Json
 from modelkeep.store.runs.runs import replace, sync
+from modelkeep.store.text.counts import Cells, Counts, gathered, of_index, of_lines, stretches
 from modelkeep.store.text.days import Day, Span, compiled, count, newest
 from modelkeep.store.text.lines import ROW_BITS, Line, Test, condition, cursor, read
 from modelkeep.store.text.search import parse
@@ -201,6 +202,28 @@ class Text:
         rows = rows[:limit]
         following = cursor(rows[-1].at, rows[-1].seq) if more else None
         return Found([line.row() for line in rows], total, following)
+
+    def counts(self, query: str = "", *, start_ns: int, end_ns: int, step_ns: int) -> Counts:
+        """Gives how many records match in each stretch of time, by severity.
+
+        Args:
+            query: as for `search`.
+            start_ns: the first moment.
+            end_ns: behind the last moment.
+            step_ns: length of a stretch; stretches begin at multiples of it.
+
+        Raises:
+            BadInput: the query is wrong, or the step is too short for the interval.
+        """
+        numbers = stretches(start_ns, end_ns, step_ns)
+        node, span = parse(query), Span(start_ns, end_ns)
+        wanted, test = compiled(node), condition(node)
+        cells: Cells = Cells()
+        for searcher, tail in self._snapshot(span):
+            cells += of_lines(tail, test, span, step_ns)
+            if searcher is not None and searcher.num_docs:
+                cells += of_index(searcher, wanted, span, step_ns)
+        return gathered(cells, numbers, step_ns)
 
     def expire(self) -> int:
         """Deletes the days that are older than the retention; gives how many.

@@ -143,23 +143,23 @@ class Day:
 
 def count(searcher: tantivy.Searcher, query: tantivy.Query, span: Span) -> int:
     """Gives how many records of a day match."""
-    return _count(searcher.search(_within(query, span.start, span.end), limit=1))
+    return _count(searcher.search(within(query, span.start, span.end), limit=1))
 
 
 def newest(searcher: tantivy.Searcher, query: tantivy.Query, span: Span, limit: int) -> list[Line]:
     """Gives the newest matching records before the span's cursor, newest first, at most `limit`."""
     if span.before is None:
-        return _ordered(searcher, _within(query, span.start, span.end), limit)
+        return _ordered(searcher, within(query, span.start, span.end), limit)
     at, seq = span.before
     same: list[Line] = []
     if span.start <= at < span.end:
         older = Query.range_query(SCHEMA, "seq", tantivy.FieldType.Unsigned, None, seq, include_upper=False)
-        ties = _all_of([_within(query, at, at + 1), older])
+        ties = _all_of([within(query, at, at + 1), older])
         same = [_line(searcher, address) for _, address in _hits(searcher, ties, limit, "seq")]
     end = min(span.end, at)
     if len(same) == limit or end <= span.start:
         return same
-    return same + _ordered(searcher, _within(query, span.start, end), limit - len(same))
+    return same + _ordered(searcher, within(query, span.start, end), limit - len(same))
 
 
 def _ordered(searcher: tantivy.Searcher, query: tantivy.Query, limit: int) -> list[Line]:
@@ -167,7 +167,7 @@ def _ordered(searcher: tantivy.Searcher, query: tantivy.Query, limit: int) -> li
     if len(hits) == limit:
         last = hits[-1][0]
         hits = [hit for hit in hits if hit[0] != last]
-        hits += _hits(searcher, _within(query, last, last + 1), limit - len(hits), "seq")
+        hits += _hits(searcher, within(query, last, last + 1), limit - len(hits), "seq")
     lines = [_line(searcher, address) for _, address in hits]
     lines.sort(key=lambda line: (line.at, line.seq), reverse=True)
     return lines
@@ -213,7 +213,8 @@ def _seqs_from(seq: int) -> tantivy.Query:
     return Query.range_query(SCHEMA, "seq", tantivy.FieldType.Unsigned, seq, None)
 
 
-def _within(query: tantivy.Query, start: int, end: int) -> tantivy.Query:
+def within(query: tantivy.Query, start: int, end: int) -> tantivy.Query:
+    """Gives a query of what also lies between two times, the later one exclusive."""
     times = Query.range_query(SCHEMA, "at", tantivy.FieldType.Integer, start, end, include_upper=False)
     return _all_of([query, times])
 
