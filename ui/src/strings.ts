@@ -117,6 +117,8 @@ export const t = {
   },
   close: "Close",
   copy: "Copy",
+  fewer: "Fewer",
+  others: (count: number) => `${count} more`,
   more: (count: number) => `and ${count} more`,
   alert: { pending: "pending", firing: "firing", acknowledged: "acknowledged", resolved: "resolved", silenced: "silenced" },
   first: {
