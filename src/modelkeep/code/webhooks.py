@@ -249,7 +249,8 @@ def _person(given: Given) -> str:
 def _time(text: str) -> int:
     try:
         found = datetime.fromisoformat(text.replace(" UTC", "+00:00"))
-        return int(found.timestamp()) * 1_000_000_000 if found.tzinfo else 0
+        at_ns = int(found.timestamp()) * 1_000_000_000 if found.tzinfo else 0
+        return at_ns if abs(at_ns) < 1 << 63 else 0
     except (ValueError, OverflowError, OSError):
         return 0
 
