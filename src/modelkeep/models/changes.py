@@ -7,9 +7,10 @@ Changes that touch what served the model in question come first, nearest in time
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Literal, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol
 
 from modelkeep.code.links import commit_url, compare_url
 from modelkeep.core.clock import DAY, HOUR, MINUTE, SECOND
@@ -118,7 +119,23 @@ class Known:
     processes: Mapping[str, str] = field(default_factory=dict)
 
 
-def changes(known: Known, moment_ns: int, *, model: str = "", since_ns: int = 0) -> list[Change]:
+class Draft(NamedTuple):
+    """A change that is not written out yet: of thousands only the first are.
+
+    Args:
+        near: how near it is to what was asked.
+        at_ns: when.
+        id: of the record.
+        make: writes it out.
+    """
+
+    near: Near
+    at_ns: int
+    id: str
+    make: Callable[[], Change]
+
+
+def ranked(known: Known, moment_ns: int, *, model: str = "", since_ns: int = 0) -> list[Draft]:
     """Gives what changed in [since, moment], what most likely mattered first.
 
     Args:
@@ -127,38 +144,45 @@ def changes(known: Known, moment_ns: int, *, model: str = "", since_ns: int = 0)
         model: what served it, and what may have led there, is nearer than the rest; empty: all is alike.
         since_ns: changes before do not count.
     """
-    found = [
-        *_releases(known, model),
-        *_configurations(known, model),
-        *_deploys(known, model),
-        *(_training(one, model) for one in known.trainings),
-    ]
-    near = [one for one in found if since_ns <= one.at_ns <= moment_ns]
-    return sorted(near, key=lambda one: (_ORDER[one.near], moment_ns - one.at_ns, one.kind, one.id))
+    found = [*_releases(known, model), *_configurations(known, model), *_deploys(known, model)]
+    found += [_training(one, model) for one in known.trainings]
+    there = [one for one in found if since_ns <= one.at_ns <= moment_ns]
+    return sorted(there, key=lambda one: (_ORDER[one.near], moment_ns - one.at_ns, one.id))
+
+
+def changes(
+    known: Known, moment_ns: int, *, model: str = "", since_ns: int = 0, limit: int | None = None
+) -> list[Change]:
+    """Gives what `ranked` gives, written out; at most `limit` of it."""
+    return [one.make() for one in ranked(known, moment_ns, model=model, since_ns=since_ns)[:limit]]
 
 
 def _near(asked: str, whose: str, near: Near = "own") -> Near:
     return near if not asked or asked == whose else "other"
 
 
-def _releases(known: Known, model: str) -> Iterator[Change]:
+def _releases(known: Known, model: str) -> Iterator[Draft]:
     for one, former in zip(known.stretches, predecessors(known.stretches), strict=True):
-        made = one.content
-        found = differences(former, one)
-        code = next((each for each in found if each.name == "code"), None)
-        yield Change(
-            at_ns=one.announced_ns,
-            kind="release",
-            title=_title(one, former, found),
-            model=made.model,
-            who=one.who,
-            differences=found,
-            link=link(one.remote, code) if code else "",
-            command=_command(one, former, found),
-            id=one.id,
-            code=made.code,
-            near=_near(model, made.model, "maybe" if made.role == "shadow" else "own"),
-        )
+        near = _near(model, one.content.model, "maybe" if one.content.role == "shadow" else "own")
+        yield Draft(near, one.announced_ns, one.id, partial(_release, one, former, near))
+
+
+def _release(one: Stretch, former: Stretch | None, near: Near) -> Change:
+    found = differences(former, one)
+    code = next((each for each in found if each.name == "code"), None)
+    return Change(
+        at_ns=one.announced_ns,
+        kind="release",
+        title=_title(one, former, found),
+        model=one.content.model,
+        who=one.who,
+        differences=found,
+        link=link(one.remote, code) if code else "",
+        command=_command(one, former, found),
+        id=one.id,
+        code=one.content.code,
+        near=near,
+    )
 
 
 def link(remote: str, code: Difference) -> str:
@@ -238,7 +262,7 @@ def _command(one: Stretch, former: Stretch | None, found: Sequence[Difference]) 
     )
 
 
-def _configurations(known: Known, model: str) -> Iterator[Change]:
+def _configurations(known: Known, model: str) -> Iterator[Draft]:
     """Gives what was applied in running processes; what a process begins with is part of its release."""
     groups: dict[tuple[str, str, str], list[list[Configured]]] = {}
     for one in sorted(known.configurations, key=lambda each: each.at):
@@ -251,17 +275,19 @@ def _configurations(known: Known, model: str) -> Iterator[Change]:
             runs.append([one])
     for runs in groups.values():
         for members in runs:
-            yield _configuration(known, members, model)
+            places = sorted({one.process for one in members})
+            whose = next((known.processes[place] for place in places if place in known.processes), "")
+            near = _near(model, whose)
+            make = partial(_configuration, members, len(places), whose, near)
+            yield Draft(near, members[0].at, members[0].id, make)
 
 
-def _configuration(known: Known, members: Sequence[Configured], model: str) -> Change:
+def _configuration(members: Sequence[Configured], places: int, whose: str, near: Near) -> Change:
     first = members[0]
     found = _keys(first.differences)
     shown = ", ".join(f"{each.name} {each.before} → {each.after}" for each in found[:_SHOWN])
     more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
-    places = {one.process for one in members}
-    where = f" in {len(places)} processes" if len(places) > 1 else ""
-    whose = next((known.processes[place] for place in sorted(places) if place in known.processes), "")
+    where = f" in {places} processes" if places > 1 else ""
     verb = "rolled back" if first.state == "rolled back" else "changed"
     return Change(
         at_ns=first.at,
@@ -272,7 +298,7 @@ def _configuration(known: Known, members: Sequence[Configured], model: str) -> C
         differences=found,
         command=f"modelkeep config diff {first.previous[:12]} {first.hash[:12]}",
         id=first.id,
-        near=_near(model, whose),
+        near=near,
     )
 
 
@@ -290,27 +316,32 @@ def _value(value: object) -> str:
     return text if len(text) <= 60 else text[:59] + "…"
 
 
-def _deploys(known: Known, model: str) -> Iterator[Change]:
+def _deploys(known: Known, model: str) -> Iterator[Draft]:
     commits = {one.content.code for one in known.stretches if one.content.model == model and one.content.code}
     places = {place(one.remote) for one in known.stretches if one.content.model == model and one.remote}
     for one in known.deploys:
         kind = _DEPLOYS.get(one.kind, "push")
         whose = model if one.code in commits or _of(one.repository, places) else ""
-        verb = {"push": "pushed to", "tag": "tagged in", "merge": "merged in", "deployment": "deployed from"}[kind]
-        target = f" to {one.environment}" if kind == "deployment" and one.environment else ""
-        named = one.ref.removeprefix("refs/heads/").removeprefix("refs/tags/")
-        what = " ".join(filter(None, (named, short(one.code))))
-        yield Change(
-            at_ns=one.at_ns,
-            kind=kind,
-            title=f"{what} {verb} {one.repository}{target}{f': {one.title}' if one.title else ''}",
-            who=one.pusher or one.author,
-            link=one.url,
-            id=one.id,
-            code=one.code,
-            model=whose,
-            near=_near(model, whose, "own" if kind == "deployment" else "maybe"),
-        )
+        near = _near(model, whose, "own" if kind == "deployment" else "maybe")
+        yield Draft(near, one.at_ns, one.id, partial(_deploy, one, kind, whose, near))
+
+
+def _deploy(one: Deployed, kind: Kind, whose: str, near: Near) -> Change:
+    verb = {"tag": "tagged in", "merge": "merged in", "deployment": "deployed from"}.get(kind, "pushed to")
+    target = f" to {one.environment}" if kind == "deployment" and one.environment else ""
+    named = one.ref.removeprefix("refs/heads/").removeprefix("refs/tags/")
+    what = " ".join(filter(None, (named, short(one.code))))
+    return Change(
+        at_ns=one.at_ns,
+        kind=kind,
+        title=f"{what} {verb} {one.repository}{target}{f': {one.title}' if one.title else ''}",
+        who=one.pusher or one.author,
+        link=one.url,
+        id=one.id,
+        code=one.code,
+        model=whose,
+        near=near,
+    )
 
 
 def place(address: str) -> str:
@@ -329,7 +360,12 @@ def _of(repository: str, places: Collection[str]) -> bool:
     return bool(mine) and any(one == mine or one.endswith(f"/{mine}") for one in places)
 
 
-def _training(one: Training, model: str) -> Change:
+def _training(one: Training, model: str) -> Draft:
+    near = _near(model, one.model, "maybe")
+    return Draft(near, one.end_ns or one.at_ns, one.id, partial(_trained, one, near))
+
+
+def _trained(one: Training, near: Near) -> Change:
     named = f"{one.model} {one.version}".rstrip()
     verb = {"finished": "was trained", "failed": f"could not be trained ({one.error or 'failed'})"}
     figures = json.loads(one.metrics or "{}")
@@ -344,7 +380,7 @@ def _training(one: Training, model: str) -> Change:
         command=f"modelkeep model trainings {one.model}",
         id=one.id,
         code=one.code,
-        near=_near(model, one.model, "maybe"),
+        near=near,
     )
 
 

@@ -6,12 +6,13 @@ thing. The order is that of what arrived: no date that an author or a committer 
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, Literal
+
+import msgspec
 
 from modelkeep.core.clock import HOUR, SECOND
 from modelkeep.core.times import datetime_ns
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from modelkeep.store.releases import Release
     from modelkeep.store.served import Served, ServedHour
 
+_decoder: Final = msgspec.json.Decoder()
 Role = Literal["live", "shadow", "canary"]
 ROLES: Final[tuple[Role, ...]] = ("live", "canary", "shadow")
 Period = Literal["hour", "day", "week", "month", "all"]
@@ -27,8 +29,7 @@ GAP_NS: Final = HOUR
 """A release that is told within this time of the last prediction of its like goes on with it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Content:
+class Content(msgspec.Struct, frozen=True):
     """What a release is made of; two releases with the same content do the same.
 
     Args:
@@ -46,8 +47,7 @@ class Content:
     configuration: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Stretch:
+class Stretch(msgspec.Struct, frozen=True):
     """One content over one time, in however many processes.
 
     Args:
@@ -98,19 +98,58 @@ class Stretch:
 
 @dataclass(slots=True)
 class _Open:
-    """A stretch that may go on."""
+    """A stretch that may go on; dicts are sets that keep their order."""
 
     content: Content
     turn: int
-    releases: list[Release] = field(default_factory=list)
-    spans: list[Served] = field(default_factory=list)
+    announced_ns: int
+    releases: list[str] = field(default_factory=list)
+    hosts: dict[str, None] = field(default_factory=dict)
+    processes: dict[str, None] = field(default_factory=dict)
+    authors: dict[str, None] = field(default_factory=dict)
+    deployers: dict[str, None] = field(default_factory=dict)
+    remote: str = ""
+    branch: str = ""
+    predictions: int = 0
+    first_ns: int | None = None
+    last_ns: int | None = None
     end_ns: int = 0
+    told_ns: int = 0
 
-    def add(self, release: Release, span: Served | None) -> None:
-        self.releases.append(release)
+    def add(self, release: Release, extra: Mapping[str, object], span: Served | None) -> None:
+        self.releases.append(release.id)
+        self.hosts[release.host] = self.authors[release.author] = self.deployers[release.deployer] = None
+        self.processes[release.process or release.id] = None
+        self.remote = self.remote or str(extra.get("remote") or "")
+        self.branch = self.branch or str(extra.get("branch") or "")
+        self.told_ns = release.at
+        self.end_ns = max(self.end_ns, release.at)
         if span is not None:
-            self.spans.append(span)
-        self.end_ns = max(self.end_ns, release.at, span.last_ns if span else 0)
+            self.predictions += span.predictions
+            self.first_ns = span.first_ns if self.first_ns is None else min(self.first_ns, span.first_ns)
+            self.last_ns = span.last_ns if self.last_ns is None else max(self.last_ns, span.last_ns)
+            self.end_ns = max(self.end_ns, span.last_ns)
+
+    def closed(self) -> Stretch:
+        return Stretch(
+            content=self.content,
+            releases=tuple(self.releases),
+            announced_ns=self.announced_ns,
+            first_ns=self.first_ns,
+            last_ns=self.last_ns,
+            predictions=self.predictions,
+            hosts=_said(self.hosts),
+            processes=len(self.processes),
+            authors=_said(self.authors),
+            deployers=_said(self.deployers),
+            remote=self.remote,
+            branch=self.branch,
+            told_ns=self.told_ns,
+        )
+
+
+def _said(texts: dict[str, None]) -> tuple[str, ...]:
+    return tuple(filter(None, texts))
 
 
 def stretches(releases: Iterable[Release], served: Iterable[Served]) -> list[Stretch]:
@@ -129,21 +168,22 @@ def stretches(releases: Iterable[Release], served: Iterable[Served]) -> list[Str
     turns: dict[tuple[str, Role], int] = defaultdict(int)
     for release in sorted(releases, key=lambda one: (one.at, one.id)):
         span = spans.pop((release.id, release.model, release.version), None)
-        content = content_of(release)
+        extra = told(release.extra)
+        content = content_of(release, extra)
         line = content.model, content.role
         found = latest.get(content)
         if found is None or (found.turn != turns[line] and found.end_ns + GAP_NS < release.at):
             turns[line] += 1
-            found = latest[content] = _Open(content, turns[line])
+            found = latest[content] = _Open(content, turns[line], release.at)
             made.append(found)
-        found.add(release, span)
-    found_all = [_closed(one) for one in made] + [_alone(one) for one in spans.values()]
+        found.add(release, extra, span)
+    found_all = [one.closed() for one in made] + [_alone(one) for one in spans.values()]
     return sorted(found_all, key=lambda one: (one.announced_ns, one.id), reverse=True)
 
 
-def content_of(release: Release) -> Content:
-    """Gives what a release is made of."""
-    extra = told(release.extra)
+def content_of(release: Release, extra: Mapping[str, object] | None = None) -> Content:
+    """Gives what a release is made of; `extra` are its further words where they were read already."""
+    extra = told(release.extra) if extra is None else extra
     role = extra.get("role")
     patch = extra.get("patch") or ("dirty" if release.dirty else "")
     return Content(
@@ -167,29 +207,10 @@ def told(extra: str) -> dict[str, object]:
     if extra in ("", "{}"):
         return {}
     try:
-        found = json.loads(extra)
-    except ValueError:
+        found = _decoder.decode(extra)
+    except (msgspec.DecodeError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def _closed(one: _Open) -> Stretch:
-    extras = [told(release.extra) for release in one.releases]
-    return Stretch(
-        content=one.content,
-        releases=tuple(release.id for release in one.releases),
-        announced_ns=one.releases[0].at,
-        first_ns=min((span.first_ns for span in one.spans), default=None),
-        last_ns=max((span.last_ns for span in one.spans), default=None),
-        predictions=sum(span.predictions for span in one.spans),
-        hosts=_each(release.host for release in one.releases),
-        processes=len({release.process or release.id for release in one.releases}),
-        authors=_each(release.author for release in one.releases),
-        deployers=_each(release.deployer for release in one.releases),
-        remote=next((str(extra["remote"]) for extra in extras if extra.get("remote")), ""),
-        branch=next((str(extra["branch"]) for extra in extras if extra.get("branch")), ""),
-        told_ns=one.releases[-1].at,
-    )
 
 
 def _alone(span: Served) -> Stretch:
@@ -203,10 +224,6 @@ def _alone(span: Served) -> Stretch:
         predictions=span.predictions,
         processes=0,
     )
-
-
-def _each(texts: Iterable[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(text for text in texts if text))
 
 
 def before(stretch: Stretch, newest_first: Sequence[Stretch]) -> Stretch | None:

@@ -287,19 +287,20 @@ class Serving:
             raise Missing(f"no model {model!r} ever told a release", hint="`modelkeep model timeline` lists them.")
         moment = next((one for one in (at_ns, end_ns) if one is not None), self._house.clocks.now_ns())
         since = start_ns if start_ns is not None else moment - BACK_NS
-        found = self._changes(moment, model, since)
+        found = self._ranked(moment, model, since)
         return {
             "moment": iso(moment),
             "since": iso(max(0, since)),
             "model": model,
             "alert": None if about is None else _about(about),
-            "changes": [_change(one, moment) for one in found[:limit]],
+            "changes": [_change(one.make(), moment) for one in found[:limit]],
             "count": len(found),
         }
 
     def explain(self, labels: Mapping[str, str], at_ns: int) -> str:
         """Gives the newest change of what served before an alert's condition began to hold; empty for none."""
-        return changed.annotation(self._changes(at_ns, labels.get("model", ""), at_ns - _NEARBY_NS), at_ns)
+        found = self._ranked(at_ns, labels.get("model", ""), at_ns - _NEARBY_NS)[:1]
+        return changed.annotation([one.make() for one in found], at_ns)
 
     def alert(self, named: str) -> Alert:
         """Gives the alert of an id, of the beginning of one, or the newest of a rule.
@@ -333,7 +334,7 @@ class Serving:
     def _stretches(self, model: str | None = None) -> list[times.Stretch]:
         return times.stretches(self._house.releases.list(model), self._house.serving.spans(model))
 
-    def _changes(self, moment_ns: int, model: str, since_ns: int) -> list[changed.Change]:
+    def _ranked(self, moment_ns: int, model: str, since_ns: int) -> list[changed.Draft]:
         house = self._house
         releases: Sequence[Release] = house.releases.list()
         end_ns = moment_ns + 1
@@ -350,7 +351,7 @@ class Serving:
             trainings=house.trainings.list(start_ns=since_ns, end_ns=end_ns),
             processes={one.process: one.model for one in releases},
         )
-        return changed.changes(known, moment_ns, model=model, since_ns=since_ns)
+        return changed.ranked(known, moment_ns, model=model, since_ns=since_ns)
 
 
 _NAMED: Final[tuple[Callable[[Alert, str], bool], ...]] = (

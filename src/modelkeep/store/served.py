@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -18,7 +18,6 @@ from modelkeep.store.tables import reader, served, served_hour
 
 Whose = tuple[str, str, str]
 """Release, model and version; the release is empty for predictions that named none."""
-_CHUNK: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,20 +134,10 @@ class Serving:
 
     def _store(self, seq: int) -> None:
         with self._entries.begin() as connection:
-            for some in _chunks([_span(one) for one in self._spans.values()]):
-                new = insert(served).values(some)
-                sums = {
-                    "predictions": served.c.predictions + new.excluded.predictions,
-                    "first_ns": sa.func.min(served.c.first_ns, new.excluded.first_ns),
-                    "last_ns": sa.func.max(served.c.last_ns, new.excluded.last_ns),
-                }
-                connection.execute(new.on_conflict_do_update(index_elements=list(_WHOSE), set_=sums))
-            for some in _chunks([_hour(key, hour, count) for (key, hour), count in self._hours.items()]):
-                added = insert(served_hour).values(some)
-                more = {"predictions": served_hour.c.predictions + added.excluded.predictions}
-                connection.execute(
-                    added.on_conflict_do_update(index_elements=["model", "hour", "release", "version"], set_=more)
-                )
+            if self._spans:
+                connection.execute(_ADD_SPANS, [_span(one) for one in self._spans.values()])
+            if self._hours:
+                connection.execute(_ADD_HOURS, [_hour(key, hour, count) for (key, hour), count in self._hours.items()])
             mark = insert(reader).values(name=self.name, seq=seq)
             connection.execute(mark.on_conflict_do_update(index_elements=["name"], set_={"seq": mark.excluded.seq}))
 
@@ -174,5 +163,21 @@ def _hour(key: Whose, hour: int, count: int) -> dict[str, str | int]:
     return {**dict(zip(_WHOSE, key, strict=True)), "hour": hour, "predictions": count}
 
 
-def _chunks(rows: Sequence[dict[str, str | int]]) -> Iterable[Sequence[dict[str, str | int]]]:
-    return (rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK))
+def _add_spans() -> sa.Insert:
+    new = insert(served)
+    sums = {
+        "predictions": served.c.predictions + new.excluded.predictions,
+        "first_ns": sa.func.min(served.c.first_ns, new.excluded.first_ns),
+        "last_ns": sa.func.max(served.c.last_ns, new.excluded.last_ns),
+    }
+    return new.on_conflict_do_update(index_elements=list(_WHOSE), set_=sums)
+
+
+def _add_hours() -> sa.Insert:
+    new = insert(served_hour)
+    sums = {"predictions": served_hour.c.predictions + new.excluded.predictions}
+    return new.on_conflict_do_update(index_elements=["model", "hour", "release", "version"], set_=sums)
+
+
+_ADD_SPANS: Final = _add_spans()
+_ADD_HOURS: Final = _add_hours()

@@ -129,8 +129,8 @@ class Trainings:
 
     def _store(self, rows: Sequence[dict[str, object]], seq: int) -> None:
         with self._entries.begin() as connection:
-            for row in rows:
-                connection.execute(_upsert(row))
+            if rows:
+                connection.execute(_UPSERT, rows)
             mark = insert(reader).values(name=self.name, seq=seq)
             connection.execute(mark.on_conflict_do_update(index_elements=["name"], set_={"seq": mark.excluded.seq}))
         self._sealed = seq
@@ -147,8 +147,8 @@ def _rows(entry: Entry) -> list[dict[str, object]]:
     return found
 
 
-def _upsert(row: dict[str, object]) -> sa.Insert:
-    new = insert(table).values(**row)
+def _upsert() -> sa.Insert:
+    new = insert(table)
     over = sa.and_(table.c.end_ns.is_not(None), new.excluded.end_ns.is_(None))
     changed = {
         name: sa.case((sa.or_(over, new.excluded[name] == empty), table.c[name]), else_=new.excluded[name])
@@ -161,3 +161,6 @@ def _upsert(row: dict[str, object]) -> sa.Insert:
         "seq": new.excluded.seq,
     }
     return new.on_conflict_do_update(index_elements=["id"], set_=changed | fixed)
+
+
+_UPSERT: Final = _upsert()
