@@ -24,7 +24,8 @@ Key = Literal[
 PREFIX: Final = "Modelkeep-"
 _TRAILER: Final = re.compile(rf"{PREFIX}([A-Z][A-Za-z]*): ?(.*)\Z")
 _BREAK: Final = re.compile(r"[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]+")
-_FIGURES: Final = re.compile(rf"^{PREFIX}(Number|After): ([0-9]{{1,9}})$", re.MULTILINE)
+_NUMBER: Final = f"\n{PREFIX}Number: "
+_AFTER: Final = f"\n{PREFIX}After: "
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?\Z")
 _NAMED: Final = re.compile(r"\bversion '?(v[0-9][^\s']*)'?")
 _RANK: Final[dict[Action, int]] = {"register": 0, "deregister": 1, "assign": 2, "unassign": 3, "deprecate": 4}
@@ -162,15 +163,23 @@ def read(tags: Iterable[Tag]) -> Read:
 
 
 def _event(name: TagName, tag: Tag) -> Event:
-    ordinal, after = 0, -1
-    if not name.number and PREFIX in tag.message:
-        said = dict(_FIGURES.findall(tag.message))
-        ordinal = int(said.get("Number", 0))
-        after = int(said.get("After", 0 if ordinal else -1))
-    return Event(
-        name.action, name.model, name.version, name.stage, name.number, tag.name, tag.object, tag.commit,
-        tag.tagger, tag.at_ns, tag.message, ordinal, after,
-    )  # fmt: skip
+    ordinal, after, said = 0, -1, tag.message
+    if not name.number and PREFIX in said:
+        ordinal = max(0, _figure(said, _NUMBER))
+        after = _figure(said, _AFTER)
+        after = 0 if after < 0 < ordinal else after
+    return Event(*name, tag.name, tag.object, tag.commit, tag.tagger, tag.at_ns, said, ordinal, after)
+
+
+def _figure(message: str, key: str) -> int:
+    """The number behind a key at the beginning of a line; -1 when there is none."""
+    at = message.find(key)
+    if at < 0:
+        return -1
+    at += len(key)
+    end = message.find("\n", at)
+    text = message[at : end if end >= 0 else None]
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else -1
 
 
 def ordered(events: Iterable[Event]) -> list[Event]:
@@ -185,8 +194,8 @@ def ordered(events: Iterable[Event]) -> list[Event]:
         if after < 0:
             loose.append((event.at_ns, _RANK[event.action], precedence(event.version), event.tag, event))
         else:
-            later = (event.ordinal, event.action != "register") if not event.number else (0, False)
-            chain.append((after, not event.number, later, event.at_ns, _RANK[event.action], event.tag, event))
+            place = 0 if event.number else 2 * event.ordinal + (event.action != "register")
+            chain.append((after, not event.number, place, event.at_ns, _RANK[event.action], event.tag, event))
     chain.sort()
     loose.sort()
     if not chain:

@@ -365,7 +365,7 @@ def _create(
         trailers = (*_place(registry, tag), *trailers)
     told = message(tag, version, text=text, trailers=trailers) + "\n"
     made = create(registry.git, str(tag), commit, told, by=by, at_ns=_moment(registry, tag.model))
-    registry.refresh()
+    registry.take(made)
     return made
 
 

@@ -12,6 +12,7 @@ from modelkeep.models.state import Held, Model, State, Version, assembled
 
 if TYPE_CHECKING:
     from modelkeep.code.repository import Git
+    from modelkeep.code.tags import Tag
 
 __all__ = ["Event", "Held", "Model", "Problem", "Registry", "Version"]
 
@@ -44,6 +45,14 @@ class Registry:
         """Has the next question read the tags again."""
         self.__dict__.pop("_read", None)
         self.__dict__.pop("_models", None)
+
+    def take(self, tag: Tag) -> None:
+        """Takes in a tag that was just made here, without reading the others again."""
+        found = read([tag])
+        for name, rows in found.named.items():
+            self._read.named.setdefault(name, []).extend(rows)
+            self._read.counts[name] = max(self._read.counts.get(name, 0), found.counts.get(name, 0))
+            self._models.pop(name, None)
 
     def artifacts(self, *, hidden: bool = False) -> list[Model]:
         """Gives the models, sorted by name.
