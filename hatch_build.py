@@ -25,12 +25,15 @@ class Page(BuildHookInterface[Any]):
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Builds the page, if it is not built already."""
         steps = self._steps()
-        if steps is None:
-            return
-        try:
-            steps["build"]()
-        except steps["NoPage"] as error:
-            print(steps["shout"](str(error)), file=sys.stderr, flush=True)
+        if steps is not None:
+            try:
+                steps["build"]()
+            except steps["NoPage"] as error:
+                print(steps["shout"](str(error)), file=sys.stderr, flush=True)
+        inside = Path("modelkeep", "server", "static")
+        if (Path(self.root) / "src" / inside / "index.html").exists():  # git ignores it, so it is named here
+            target = inside if self.target_name == "wheel" else Path("src") / inside
+            build_data["force_include"][str(Path("src") / inside)] = target.as_posix()
 
     def _steps(self) -> dict[str, Any] | None:
         path = Path(self.root) / "ui" / "build_page.py"
