@@ -87,7 +87,7 @@ class Foreign:
         """What lies in it besides tracked data."""
         if self.commit and self.git is not None:
             return _AtCommit(self.git, self.commit, self.base)
-        return _Live(self.folder or Path(), self.tracked)
+        return Live(self.folder or Path(), self.tracked)
 
     @cached_property
     def tracked(self) -> list[TrackedAt]:
@@ -95,7 +95,7 @@ class Foreign:
         if self.commit and self.git is not None:
             found = [_below(one, self.base) for one in tracked_at(self.git, self.commit, self.base)]
         else:
-            found = list(_live_tracked(self.folder or Path()))
+            found = list(live_tracked(self.folder or Path()))
         kept = [one for one in found if not one.path.startswith("../") and one.path not in {"..", "."}]
         return sorted(kept, key=lambda one: one.path)
 
@@ -228,7 +228,7 @@ def _make(folders: dict[str, dict[str, Plain]], folder: str) -> dict[str, Plain]
     return folders[folder]
 
 
-class _Live:
+class Live:
     """A workspace's files, without what its `.dvcignore` files keep out."""
 
     def __init__(self, root: Path, tracked: list[TrackedAt]) -> None:
@@ -284,7 +284,8 @@ def _below(one: TrackedAt, base: str) -> TrackedAt:
     )
 
 
-def _live_tracked(root: Path) -> Iterator[TrackedAt]:
+def live_tracked(root: Path) -> Iterator[TrackedAt]:
+    """Gives what the metafiles in a folder track, those of repositories inside of it, too."""
     from modelkeep.data.repository import Repository
     from modelkeep.data.targets import tracked
 

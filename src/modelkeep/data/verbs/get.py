@@ -75,7 +75,7 @@ def get(
         target = target_of(foreign, path, out, force=force)
         with disk_errors(str(target)):
             part = target.with_name(f".{target.name}.part")
-            repo = _aside(part)
+            repo = aside(part)
             kept = False
             try:
                 supply = Supply(foreign, repo, remote=remote, progress=progress)
@@ -184,7 +184,7 @@ def _make_links(target: Path, gathered: Gathered) -> None:
         place.symlink_to(led)
 
 
-def _aside(part: Path) -> Repository:
+def aside(part: Path) -> Repository:
     """A repository of our own beside the target, whose cache takes what is fetched; nobody's settings count there."""
     from modelkeep.data.formats.config import Config
 
