@@ -31,7 +31,8 @@ class Page(BuildHookInterface[Any]):
             except steps["NoPage"] as error:
                 print(steps["shout"](str(error)), file=sys.stderr, flush=True)
         inside = Path("modelkeep", "server", "static")
-        if (Path(self.root) / "src" / inside / "index.html").exists():  # git ignores it, so it is named here
+        built = (Path(self.root) / "src" / inside / "index.html").exists()
+        if built and version != "editable":  # git ignores it, so it is named here
             target = inside if self.target_name == "wheel" else Path("src") / inside
             build_data["force_include"][str(Path("src") / inside)] = target.as_posix()
 
