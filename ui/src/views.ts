@@ -3,6 +3,8 @@
 import type { Component } from "svelte";
 import type { IconName } from "./components/Icon.svelte";
 import { t } from "./strings";
+import Logs from "./views/Logs.svelte";
+import Lineage from "./views/Lineage.svelte";
 import Model from "./views/Model.svelte";
 import Overview from "./views/Overview.svelte";
 
@@ -21,6 +23,8 @@ export interface View {
 export const views: View[] = [
   { path: "/", title: t.views.overview, icon: "overview", group: "watch", component: Overview },
   { path: "/model", title: t.views.model, icon: "model", group: "watch", component: Model, model: true },
+  { path: "/logs", title: t.views.logs, icon: "logs", group: "look", component: Logs },
+  { path: "/lineage", title: t.views.lineage, icon: "lineage", group: "look", component: Lineage, range: "now-7d" },
 ];
 
 /** Gives the view of a path. */
