@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import zlib
+from base64 import b64encode
 from collections.abc import Iterator
+from hashlib import blake2b
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,6 +19,7 @@ from modelkeep.core.layouts import RELEASE
 from modelkeep.core.shapes import Entry, Part
 from modelkeep.store.entries import Entries
 from modelkeep.store.releases import Releases
+from modelkeep.store.tables import patch
 from modelkeep.store.tables import release as table
 
 TYPES = {"string": pa.string(), "int64": pa.int64(), "bool": pa.bool_()}
@@ -111,3 +116,82 @@ def test_agrees_with_a_dict(told: list[tuple[str, int, str]]) -> None:
         model[name] = (min(before[0], at), code or before[1])
     assert {kept.id: (kept.at, kept.code) for kept in releases.list()} == model
     entries.close()
+
+
+# What was not committed
+
+
+def told(number: int, extra: dict[str, object], **more: object) -> Entry:
+    row = {"id": f"r{number}", "at": number, "model": "m", "version": "1", "extra": json.dumps(extra), **more}
+    return entry(number, row)
+
+
+def packed(text: bytes) -> dict[str, object]:
+    return {
+        "patch": blake2b(text, digest_size=16).hexdigest(),
+        "patch_size": len(text),
+        "patch_deflate": b64encode(zlib.compress(text, 6)).decode(),
+    }
+
+
+def test_a_patch_is_kept_once_beside_the_releases_that_name_it(entries: Entries) -> None:
+    releases = Releases(entries)
+    text = b"diff --git a/x b/x\n" * 100
+    extra = {"branch": "main", "role": "shadow", **packed(text)}
+    releases.apply([told(5, extra), told(6, extra)])
+    for kept in releases.list():
+        assert json.loads(kept.extra) == {name: value for name, value in extra.items() if name != "patch_deflate"}
+    found = releases.patch(str(extra["patch"]))
+    assert found is not None
+    assert (found.size, found.first_ns, zlib.decompress(found.deflated)) == (len(text), 5, text)
+    assert releases.patch("0" * 32) is None
+    bare = {name: value for name, value in extra.items() if name != "patch_deflate"}
+    releases.apply([told(7, bare)])  # another process of the same tree
+    assert releases.list()[0].extra == json.dumps(bare)
+
+
+def test_what_is_known_later_joins_the_release(entries: Entries) -> None:
+    releases = Releases(entries)
+    releases.apply([told(1, {"branch": "main"})])
+    releases.apply([told(2, {"branch": "main", **packed(b"late")}, id="r1")])
+    [kept] = releases.list()
+    assert json.loads(kept.extra)["patch_size"] == 4
+    assert kept.at == 1
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"patch_deflate": "not base64!"},
+        {"patch_deflate": b64encode(b"not zlib").decode()},
+        {"patch_deflate": b64encode(zlib.compress(b"another")).decode()},
+        {"patch_deflate": b64encode(zlib.compress(b"")).decode()},
+        {"patch_deflate": None},
+        {"patch_deflate": ["x"]},
+        {"patch_size": "many"},
+        {"patch_size": 10**12},
+        {"patch_size": -1},
+        {"patch": "0" * 32},
+        {"patch": None},
+    ],
+)
+def test_a_damaged_patch_is_said_and_harms_no_release(entries: Entries, wrong: dict[str, object]) -> None:
+    releases = Releases(entries)
+    releases.apply([told(1, {"branch": "main", **packed(b"good"), **wrong})])
+    [kept] = releases.list()
+    extra = json.loads(kept.extra)
+    assert extra["patch_refused"] == "it was damaged on its way"
+    assert extra["branch"] == "main"
+    assert "patch" not in extra
+    assert "patch_deflate" not in extra
+    with entries.connect() as connection:
+        assert connection.execute(sa.select(sa.func.count()).select_from(patch)).scalar() == 0
+
+
+def test_a_patch_that_swells_without_end_is_not_opened(entries: Entries) -> None:
+    bomb = zlib.compress(b"\0" * 100_000_000)
+    digest = blake2b(b"\0" * 100_000_000, digest_size=16).hexdigest()
+    for size in (100_000_000, 1_000):
+        extra: dict[str, object] = {"patch": digest, "patch_size": size, "patch_deflate": b64encode(bomb).decode()}
+        Releases(entries).apply([told(size, extra)])
+    assert Releases(entries).patch(digest) is None

@@ -134,17 +134,18 @@ def between(git: Git, a: str, b: str, *, limit: int = _MOST) -> Between:
     if first == second:
         return Between(first, second, "same", first, (), (), 0, 0)
     base = _base(git, first, second)
-    ahead, behind = _count(git, first, second), _count(git, second, first)
+    behind, ahead = map(int, git.run("rev-list", "--left-right", "--count", f"{first}...{second}", "--").split())
+    relation = _relation(base, first, second)
     return Between(
         first,
         second,
-        _relation(base, first, second),
+        relation,
         base,
-        tuple(_commits(git, limit, second, f"^{first}")),
-        tuple(_commits(git, limit, first, f"^{second}")),
+        tuple(_commits(git, limit, second, f"^{first}")) if ahead else (),
+        tuple(_commits(git, limit, first, f"^{second}")) if behind else (),
         ahead,
         behind,
-        _note(git, base, first, second),
+        _note(git, relation, first, second),
     )
 
 
@@ -179,8 +180,11 @@ def diff(git: Git, a: str, b: str, *, paths: Sequence[str] = ()) -> bytes:
 def is_on_a_branch(git: Git, rev: str) -> bool:
     """Says whether any branch, tag or work tree still has a commit; False after the history was rewritten."""
     found = git.resolve(rev)
-    if git.run("for-each-ref", "--count=1", "--contains", found, "refs/heads", "refs/remotes", "refs/tags").strip():
+    if git.attempt("merge-base", "--is-ancestor", found, "HEAD")[0] == 0:
         return True
+    for below in (("refs/heads", "refs/remotes"), ("refs/tags",)):
+        if git.run("for-each-ref", "--count=1", "--contains", found, *below).strip():
+            return True
     return any(git.attempt("merge-base", "--is-ancestor", found, head)[0] == 0 for head in git.heads())
 
 
@@ -209,19 +213,15 @@ def _relation(base: str, a: str, b: str) -> Relation:
     return "behind" if base == b else "diverged"
 
 
-def _note(git: Git, base: str, a: str, b: str) -> str:
+def _note(git: Git, relation: Relation, a: str, b: str) -> str:
     if git.shallow:
         return "This is a shallow clone: commits before its edge are not known. Get them: git fetch --unshallow"
-    if not base:
+    if relation == "unrelated":
         return f"{a[:12]} and {b[:12]} have no commit in common: a history was replaced, or these are two projects"
-    lost = [rev[:12] for rev in (a, b) if not is_on_a_branch(git, rev)]
-    if lost:
+    newest = {"ahead": (b,), "behind": (a,)}.get(relation, (a, b))  # what these are on, the other is on too
+    if lost := [rev[:12] for rev in newest if not is_on_a_branch(git, rev)]:
         return f"{' and '.join(lost)} is on no branch or tag any more: the history was rewritten"
     return ""
-
-
-def _count(git: Git, a: str, b: str) -> int:
-    return int(git.run("rev-list", "--count", b, f"^{a}", "--"))
 
 
 def _commits(git: Git, limit: int, *revs: str, paths: Sequence[str] = ()) -> list[Commit]:
