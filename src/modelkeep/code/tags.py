@@ -35,7 +35,7 @@ _TRIES: Final = 20
 _PAUSE_S: Final = 0.05
 
 
-class Tag(msgspec.Struct, frozen=True):
+class Tag(msgspec.Struct, frozen=True, gc=False):
     """One tag.
 
     Args:
