@@ -246,3 +246,21 @@ def test_rollback_of_the_key_value_store(server: Serving) -> None:
     assert [line.split()[3] for line in lines[1:]] == ["5", "9", "5"]
     assert isinstance(run("rollback", "--prefix", "none/", "--reason", "x").exception, Missing)
     assert run("rollback").exit_code == 2
+
+
+def test_rollback_of_processes(server: Serving) -> None:
+    cfg = mk.config({"pool": 5}, name="going")
+    first = cfg.hash
+    cfg.set({"pool": 9})
+    assert mk.flush(20)
+    result = run("rollback", "--name", "going", "--reason", "too many", "--dry-run")
+    assert (result.exit_code, "1 process would be told." in result.stderr) == (0, True)
+    assert result.stdout.splitlines()[1].split()[1:] == ["going", cfg.hash[:12], first[:12]]
+    assert server.house.wishes.headers(client.here().process) == []
+    answer = as_json("rollback", "--process", client.here().process, "--hash", first[:10], "--reason", "too many")
+    assert [one["hash"] for one in answer["wishes"]] == [first]
+    ((_, value),) = server.house.wishes.headers(client.here().process)
+    assert [(one["author"], one["reason"]) for one in json.loads(value)] == [(getpass.getuser(), "too many")]
+    assert isinstance(run("rollback", "--name", "none", "--reason", "x").exception, Missing)
+    assert isinstance(run("rollback", "--name", "going", "--prefix", "a", "--reason", "x").exception, BadInput)
+    assert isinstance(run("rollback", "--hash", "abcdef", "--reason", "x").exception, BadInput)

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from modelkeep.configuration.change import Change
 from modelkeep.configuration.config import Config
+from modelkeep.configuration.history import Memory
 from modelkeep.configuration.live import Watch, pause_s
 from modelkeep.configuration.make import config
 from modelkeep.configuration.tree import Mark, Reading, Tree
@@ -280,6 +281,44 @@ def test_what_was_rolled_back_stays_away_until_a_source_changes() -> None:
         assert cfg.refresh() is None
         knob.turn({"one": 3, "two": 3})
         wait(lambda: cfg.one == 3)
+
+
+class Heeds(Memory):
+    """A ledger that passes on what people wish elsewhere."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.acts: list[Callable[[str, str, str], None]] = []
+
+    def heed(self, act: Callable[[str, str, str], None]) -> Callable[[], None]:
+        self.acts.append(act)
+        return lambda: self.acts.remove(act)
+
+
+def test_a_rollback_that_is_wished_elsewhere_is_done_by_who_watches() -> None:
+    ledger, knob = Heeds(), Knob({"one": 1, "two": 2})
+    cfg = config(Pair, knob, ledger=ledger)
+    first = cfg.hash
+    cfg.set({"one": 5}, author="bob")
+    with cfg.watch() as watch:
+        (wish,) = ledger.acts
+        wish(first[:9], "ann", "slow")
+        wait(lambda: cfg.history()[0].state == "rolled back")
+        newest = cfg.history()[0]
+        assert cfg.one == 1
+        assert (newest.state, newest.author, newest.reason, newest.hash) == ("rolled back", "ann", "slow", first)
+        wish("feed", "ann", "why not")
+        wait(lambda: cfg.history()[0].state == "rejected")
+        newest = cfg.history()[0]
+        assert (newest.author, newest.source, newest.hash) == ("ann", "rollback", first)
+        assert newest.error == "no configuration feed"
+        wait(lambda: watch.counts().refused == 1)
+        assert (watch.counts().applied, watch.counts().coalesced) == (1, 0)
+    assert ledger.acts == []
+    with config({"a": 1}, ledger=ledger) as fixed, fixed.watch():  # nothing is live, and yet somebody may wish
+        fixed.set({"a": 2})
+        ledger.acts[0]("", "ann", "")
+        wait(lambda: fixed.a == 1)
 
 
 def test_the_pauses_grow_and_differ() -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from modelkeep.configuration.snapshot import Difference, Snapshot
 
@@ -56,6 +56,14 @@ class Change:
         """Gives the change without the configuration itself, for keeping it long."""
         tree, marks = self.tree, self.marks
         return self if tree is None or marks is None else replace(self, of=None, kept=(tree, marks))
+
+
+@runtime_checkable
+class Heeding(Protocol):
+    """A ledger that also hears of rollbacks which people wish elsewhere."""
+
+    def heed(self, act: Callable[[str, str, str], None]) -> Callable[[], None]:
+        """Has a function told the hash, the author and the reason of each; gives what ends it."""
 
 
 class Ledger(Protocol):

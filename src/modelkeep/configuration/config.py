@@ -285,13 +285,18 @@ class Config(Generic[T]):
         """What each source said when it was last applied."""
         return self._readings
 
+    @property
+    def ledger(self) -> Ledger:
+        """Who keeps the history."""
+        return self._ledger
+
     def history(self, limit: int = 100) -> Sequence[Change]:
         """Gives what was applied, refused and rolled back, newest first."""
         return self._ledger.list(limit)
 
-    def note(self, state: State, source: str, error: str = "") -> None:
+    def note(self, state: State, source: str, error: str = "", *, author: str = "", reason: str = "") -> None:
         """Writes into the history what happened to a source without changing the configuration."""
-        self._tell(state, self._current, source, error=error)
+        self._tell(state, self._current, source, author, reason, error=error)
 
     def close(self) -> None:
         """Closes the sources."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
+from modelkeep.configuration.change import Heeding
 from modelkeep.configuration.tree import Reading
 from modelkeep.core.errors import BadInput, Error, Unreachable
 
@@ -67,7 +68,8 @@ class Watch:
     """Follows the live sources of a configuration until it is stopped; a context manager.
 
     A wrong change is refused and stands in the history; the last good configuration goes on holding. A source that is
-    away is asked again with growing, random pauses; its going and its return stand in the history.
+    away is asked again with growing, random pauses; its going and its return stand in the history. Where the history is
+    told to a server, a rollback that somebody wishes there is done here.
 
     Args:
         config: the configuration.
@@ -85,12 +87,14 @@ class Watch:
         self._errors: dict[int, str] = {}
         self._gone: set[int] = set()
         self._counts: dict[str, int] = {}
+        self._wishes: list[tuple[str, str, str]] = []
+        self._end_heeding = config.ledger.heed(self._wished) if isinstance(config.ledger, Heeding) else None
         live = [number for number, source in enumerate(config.sources) if source.live]
         self._threads = [
             threading.Thread(target=self._follow, args=(number,), name=f"config-{number}", daemon=True)
             for number in live
         ]
-        if live:
+        if live or self._end_heeding is not None:
             self._threads.append(threading.Thread(target=self._apply, name="config", daemon=True))
         for thread in self._threads:
             thread.start()
@@ -114,6 +118,8 @@ class Watch:
         latest after five seconds, or at once when the configuration is closed.
         """
         self._stopping.set()
+        if self._end_heeding is not None:
+            self._end_heeding()
         with self._news:
             self._news.notify_all()
         until = time.monotonic() + timeout_s
@@ -190,18 +196,35 @@ class Watch:
     def _apply(self) -> None:
         while True:
             with self._news:
-                while not self._arrived and not self._stopping.is_set():
+                while not (self._arrived or self._wishes or self._stopping.is_set()):
                     self._news.wait()
                 if self._stopping.is_set():
                     return
                 arrived, self._arrived = self._arrived, 0
+                wishes, self._wishes = self._wishes, []
                 readings = list(self._latest)
-            self._count("coalesced", arrived - 1)
-            try:
-                self._count("applied", self._config.apply(readings) is not None)
-            except Error:
-                self._count("refused")  # and told in the history
+            if arrived:
+                self._count("coalesced", arrived - 1)
+                try:
+                    self._count("applied", self._config.apply(readings) is not None)
+                except Error:
+                    self._count("refused")  # and told in the history
+            for wish in wishes:
+                self._roll_back(*wish)
             self._stopping.wait(self._least_s)
+
+    def _wished(self, to: str, author: str, reason: str) -> None:
+        """Takes a rollback that somebody wishes; it is done by the thread that applies."""
+        with self._news:
+            self._wishes.append((to, author, reason))
+            self._news.notify_all()
+
+    def _roll_back(self, to: str, author: str, reason: str) -> None:
+        try:
+            self._count("applied", self._config.rollback(to, author=author, reason=reason) is not None)
+        except Error as error:
+            self._count("refused")
+            self._config.note("rejected", "rollback", error.message, author=author, reason=reason)
 
     def _count(self, what: str, amount: int = 1) -> None:
         self._counts[what] = self._counts.get(what, 0) + amount

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Generic, Protocol, TypeVar
 
 import msgspec
@@ -12,6 +12,7 @@ from modelkeep.sdk.applied import applied
 from modelkeep.sdk.buffer import CONFIGURATION
 from modelkeep.sdk.client import here
 from modelkeep.sdk.complaints import complain
+from modelkeep.sdk.wishes import wishes
 
 _LARGEST: Final = 2_000_000
 
@@ -87,6 +88,14 @@ class Reported(Generic[C]):
             self._tell(change)
         except Exception as error:  # noqa: BLE001 - the program must not fail over its reporting
             complain("config", f"modelkeep: a change of configuration is not told: {type(error).__name__}: {error}")
+
+    def heed(self, act: Callable[[str, str, str], None]) -> Callable[[], None]:
+        """Has a function told of each rollback that somebody wishes at the server: hash, author, reason.
+
+        Returns:
+            what ends it.
+        """
+        return wishes.heed(self._name, act)
 
     def list(self, limit: int = 100) -> Sequence[C]:
         """Gives the newest changes of this process, newest first."""

@@ -33,11 +33,13 @@ class Answer:
         status: of HTTP; 0: nothing came back.
         message: the server's reason, or what went wrong on the way.
         retry_after_s: how long the server asks to wait.
+        wishes: what it asks of this process besides.
     """
 
     status: int
     message: str = ""
     retry_after_s: float = 0.0
+    wishes: str = ""
 
     @property
     def kept(self) -> bool:
@@ -114,7 +116,8 @@ class Connection:
         except BaseException:
             self.close()
             raise
-        return Answer(response.status, _reason(body, response.reason), _wait_s(response.headers))
+        wishes = response.headers.get("Modelkeep-Wishes", "")
+        return Answer(response.status, _reason(body, response.reason), _wait_s(response.headers), wishes)
 
     def _open(self) -> HTTPConnection:
         if self._http is None:

@@ -16,6 +16,7 @@ from modelkeep.sdk.envelopes import SLICE_ROWS, Envelopes
 from modelkeep.sdk.packages import Package, halves, pack, thinner
 from modelkeep.sdk.releases import Releases
 from modelkeep.sdk.spool import MemorySpool, Waiting
+from modelkeep.sdk.wishes import wishes
 
 _SHORTEST_S: Final = 0.02
 _SOON_S: Final = 0.2
@@ -320,6 +321,7 @@ class Sender:
         """Posts until the package is kept or refused for good; False: try again later."""
         answer = self._connection.post(package, idle)
         if answer.kept:
+            wishes.take(answer.wishes)
             if self._failures:
                 self._releases.again_all()
             self._failures = self._crashes = 0

@@ -74,6 +74,7 @@ class App:
             gate=house,
             crew=self._decoding,
             heard=house.presence.told,
+            wishes=house.wishes.headers,
         )
         for path in known:
             self.routes.add("POST", path, "ingest", self.ingest)

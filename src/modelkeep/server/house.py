@@ -30,6 +30,7 @@ from modelkeep.server.registry import Repository
 from modelkeep.server.rounds import Round
 from modelkeep.server.sampling import Sampling
 from modelkeep.server.settings import Settings, durations
+from modelkeep.server.wishes import Wishes
 from modelkeep.store.configurations import Configurations
 from modelkeep.store.deploys import Deploys
 from modelkeep.store.engines.rows import Rows
@@ -147,6 +148,7 @@ class House:
         )
         self.releases = opened.enter_context(closing(Releases(self.entries)))
         self.configurations = opened.enter_context(closing(Configurations(self.entries)))
+        self.wishes = Wishes(self.configurations, self.presence, self.wall)
         self.trainings = opened.enter_context(closing(Trainings(self.entries)))
         self.serving = opened.enter_context(closing(Serving(self.entries)))
         self.pairs = Pairs(self.entries, self.wall)

@@ -70,6 +70,7 @@ class Ingest:
         gate: may close ingest.
         crew: threads for large bodies.
         heard: told the name of every process that sent something.
+        wishes: what its answer says besides.
     """
 
     def __init__(
@@ -83,11 +84,12 @@ class Ingest:
         gate: Gate,
         crew: Crew,
         heard: Callable[[str], None],
+        wishes: Callable[[str], answers.Headers] = lambda process: [],
     ) -> None:
         self._forms, self._journal, self._clocks = forms, journal, clocks
         self._own, self._limits, self._gate, self._crew = own, limits, gate, crew
         self._drops = Drops(own)
-        self._heard = heard
+        self._heard, self._wishes = heard, wishes
         self._room = body.Room(limits.waiting_bytes)
         self.waiting = 0
 
@@ -116,7 +118,8 @@ class Ingest:
             decoded, future = await self._crew.run(lambda: self._work(path, raw, coding, sent))
         receipt = await asyncio.wrap_future(future) if future else Receipt(0, False)
         self._kept(path, len(raw), decoded, receipt)
-        await answers.json(send, self._forms[path].answer(path, decoded, repeated=receipt.repeated))
+        said = self._forms[path].answer(path, decoded, repeated=receipt.repeated)
+        await answers.json(send, said, headers=self._wishes(decoded.process))
 
     def _sent(self, scope: Scope) -> Sent:
         token = scope.get("modelkeep.token")

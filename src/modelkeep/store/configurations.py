@@ -58,7 +58,7 @@ class Version:
     """One configuration by its content.
 
     Args:
-        hash: SHA-256 of the content, secrets included.
+        hash: of the content, and of secrets through a key only.
         first_ns: when it was applied first anywhere.
         tree: a JSON object as text, secrets masked.
     """

@@ -218,18 +218,40 @@ def blame(key: str, process: str | None, name: str | None, limit: int, as_json: 
 
 
 @config.command()
-@click.option("--prefix", default="", help="Only keys that begin so, for example app/.  [default: all]")
+@click.option("--process", help="Have this live process go back.")
+@click.option("--name", help="Have every live process go back that has a configuration of this name.")
+@click.option("--hash", "digest", help="What a process goes back to.  [default: what it had before]")
+@click.option("--prefix", default="", help="Of the key-value store: keys that begin so, such as app/.  [default: all]")
 @click.option("--to", "index", type=click.IntRange(0), help="The write to go back to.  [default: before the latest]")
 @click.option("--reason", required=True, help="Why; others will ask.")
-@click.option("--dry-run", is_flag=True, help="Only list the keys that would change.")
+@click.option("--dry-run", is_flag=True, help="Only list what would change.")
 @json_option
-def rollback(prefix: str, index: int | None, reason: str, dry_run: bool, as_json: bool) -> None:
-    """Put keys of the server's key-value store back to an earlier state.
+def rollback(
+    process: str | None,
+    name: str | None,
+    digest: str | None,
+    prefix: str,
+    index: int | None,
+    reason: str,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Put running processes, or keys of the server's key-value store, back to an earlier state.
 
-    Processes that watch them by a consul:// source follow at once. `modelkeep config history --kv PREFIX` lists the
-    writes; the rollback is a write itself, with author and reason, and can be rolled back.
+    With --process or --name: processes that follow their configuration by cfg.watch() hear of it with what they send
+    next, within ten seconds. What becomes of it is in `modelkeep config history`; it holds until a source changes.
+
+    Otherwise: keys. Processes that watch them by a consul:// source follow at once. `modelkeep config history --kv
+    PREFIX` lists the writes; the rollback is a write itself, with author and reason, and can be rolled back.
     """
     client = Client.here()
+    if process or name or digest:
+        if prefix or index is not None:
+            raise BadInput("--prefix and --to are for keys", hint="A process goes back to a --hash.")
+        said: dict[str, Json] = {"process": process or "", "name": name or "", "hash": digest or ""}
+        said |= {"reason": reason, "author": getpass.getuser(), "dry": dry_run}
+        _wished(client.post("/api/v1/configurations/rollback", said), dry_run, as_json=as_json)
+        return
     if index is None:
         latest = rows_of(client.get("/api/v1/configurations/kv", prefix=prefix, limit=1), "writes")
         number = latest[0].get("index") if latest else None
@@ -255,6 +277,21 @@ def rollback(prefix: str, index: int | None, reason: str, dry_run: bool, as_json
     count = len(keys) if isinstance(keys, list) else 0
     verb = "would go" if dry_run else "went"
     click.echo(f"{count} {'key' if count == 1 else 'keys'} {verb} back to write {index}.", err=True)
+
+
+def _wished(answer: dict[str, Json], dry: bool, *, as_json: bool) -> None:
+    """Prints which processes are told to go back."""
+    if as_json:
+        print_json(answer)
+        return
+    found = rows_of(answer, "wishes")
+    rows: list[list[Json]] = [
+        [row.get("process"), row.get("name"), *(str(row.get(side))[:_SHORT] for side in ("before", "hash"))]
+        for row in found
+    ]
+    click.echo(table(["process", "name", "has", "goes back to"], rows))
+    verb = "would be told" if dry else "told; see config history"
+    click.echo(f"{len(rows)} {'process' if len(rows) == 1 else 'processes'} {verb}.", err=True)
 
 
 def _is_named(side: str) -> bool:
