@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 
 from modelkeep._version import __version__
 from modelkeep.core.errors import BadInput, Error
-from modelkeep.server import answers, coderoutes, configurations, logcounts, modelroutes, words
+from modelkeep.server import answers, coderoutes, configurations, logcounts, modelroutes, wishes, words
 from modelkeep.server.configurations import Asked
 from modelkeep.server.crew import Crew
 from modelkeep.server.drill import drill
@@ -93,6 +93,7 @@ class Api:
         logcounts.enter(self, ask, house)
         self._alerts(ask)
         self._configurations(ask, Asked(house))
+        wishes.enter(self, house.wishes)
         modelroutes.enter(self, ask, house.models)
         coderoutes.enter(self, ask, house)
         self._administration(ask)
