@@ -3,6 +3,7 @@
 import type { Component } from "svelte";
 import type { IconName } from "./components/Icon.svelte";
 import { t } from "./strings";
+import Alerts from "./views/Alerts.svelte";
 import Logs from "./views/Logs.svelte";
 import Lineage from "./views/Lineage.svelte";
 import Model from "./views/Model.svelte";
@@ -23,6 +24,7 @@ export interface View {
 export const views: View[] = [
   { path: "/", title: t.views.overview, icon: "overview", group: "watch", component: Overview },
   { path: "/model", title: t.views.model, icon: "model", group: "watch", component: Model, model: true },
+  { path: "/alerts", title: t.views.alerts, icon: "alerts", group: "watch", component: Alerts },
   { path: "/logs", title: t.views.logs, icon: "logs", group: "look", component: Logs },
   { path: "/lineage", title: t.views.lineage, icon: "lineage", group: "look", component: Lineage, range: "now-7d" },
 ];

@@ -30,6 +30,8 @@ export const l = {
   resume: "Resume",
   paused: "Paused: new lines wait",
   csv: "Download the loaded lines as CSV",
+  wrong: "This search cannot be read",
+  wrongHint: "The place is marked above; Syntax shows what can be asked.",
   none: "No line matches in this time range",
   noneHint: "Take a longer time range or fewer conditions.",
   noneAtAll: "No log lines in this time range",
