@@ -25,11 +25,13 @@ from modelkeep.quality.answers import (
     VersionSummary,
 )
 from modelkeep.quality.catalogue import Catalogue, Version
+from modelkeep.quality.closeup import Closeup
 from modelkeep.quality.counters import Counters
 from modelkeep.quality.intake import Intake
 from modelkeep.quality.judged import Drift
 from modelkeep.quality.measure import every
 from modelkeep.quality.readings import Readings, whole
+from modelkeep.quality.scorecard import Scorecard
 from modelkeep.quality.series import DerivedSeries
 from modelkeep.quality.tally import ROW
 from modelkeep.quality.windows import EVER, Windows, known_day, periods
@@ -86,6 +88,8 @@ class Quality:
         self._parts = 0
         self._half = 0
         self.readings: Final = Readings(self._cells, self._catalogue, self._lock)
+        self.closeup: Final = Closeup(self._cells, self._catalogue, self.readings, self._lock)
+        self.scorecard: Final = Scorecard(self._cells, self._catalogue, self._lock)
         self.series: Final = DerivedSeries(Counters(self._cells), self._catalogue, self.readings, window_ns // HOUR)
 
     def sealed(self) -> int:
@@ -261,6 +265,42 @@ class Quality:
                 any(verdict.drifted for verdict in verdicts.values()),
             )
 
+    def windows(
+        self,
+        model: str,
+        *,
+        version: str | None = None,
+        start_ns: int | None = None,
+        end_ns: int | None = None,
+        by: str = "all",
+        timezone: str = "UTC",
+        feature: str | None = None,
+    ) -> list[tuple[Version, Windows]]:
+        """Gives the versions that are asked for, each with its periods, for `closeup` and `scorecard`.
+
+        Periods before a version's first prediction and behind its last are left out.
+
+        Args:
+            model: its name.
+            version: one version; None for each by itself.
+            start_ns: earliest prediction, up to the next whole hour.
+            end_ns: latest prediction, exclusive, up to the next whole hour.
+            by: hour, day, week, month or all.
+            timezone: where days and months begin.
+            feature: one that they must have.
+
+        Raises:
+            Missing: no such model, version or feature.
+            BadInput: period or time zone.
+        """
+        asked = _Asked(start_ns, end_ns, by, timezone)
+        chosen = [versions[0] for versions in self._chosen(model, version)]
+        with self._lock:
+            if feature is not None:
+                _known("feature", [feature], sorted({name for one in chosen for name in one.features}))
+            chosen = [one for one in chosen if feature is None or feature in one.features]
+        return [(one, _within(_windows([one], asked, EVER), one)) for one in chosen]
+
     def status(self) -> QualityStatus:
         """What was counted since the store was made."""
         with self._lock:
@@ -311,3 +351,11 @@ def _windows(versions: Sequence[Version], asked: _Asked, known: int) -> Windows:
         end = -(-asked.end_ns // HOUR)
         last = end if asked.by == "all" else min(last, end)
     return whole(*periods(asked.by, asked.timezone, first, last), known)
+
+
+def _within(windows: Windows, version: Version) -> Windows:
+    if len(windows) < 2:
+        return windows
+    first = int(np.searchsorted(windows.ends, version.first_ns // HOUR, "right"))
+    last = int(np.searchsorted(windows.starts, version.last_ns // HOUR, "right"))
+    return windows.part(first, max(first, last))

@@ -125,6 +125,7 @@ class Readings:
         *,
         wanted: Sequence[str] | None = None,
         chances: bool = False,
+        alpha: float | None = None,
     ) -> Drift | None:
         """Gives a feature's measures; None when it has no edges yet or no measure applies.
 
@@ -137,10 +138,11 @@ class Readings:
             windows: n of them, at least one.
             wanted: names of measures; None for all that apply.
             chances: whether p-values are wanted.
+            alpha: what `alpha` gives, for who asks about many features of one version.
         """
         with self._lock:
             names = list(version.features.get(feature, ()))
-            judge = Judge(wanted, self._alpha(version), chances)
+            judge = Judge(wanted, self.alpha(version) if alpha is None else alpha, chances)
         found: Drift | None = None
         for edges_id in names:
             one = self._over(group(version.model, version.version, feature, edges_id), edges_id, windows, judge)
@@ -153,7 +155,8 @@ class Readings:
         names = version.features.get(feature, ())
         return self._catalogue.edges(names[-1])[0].numeric if names else None
 
-    def _alpha(self, version: Version) -> float:
+    def alpha(self, version: Version) -> float:
+        """The probability of a false alarm that each measure of each feature of a version may have."""
         kinds = [self.numeric(version, feature) for feature in list(version.features)]
         return family_alpha(sum(len(applicable(kind)) for kind in kinds if kind is not None))
 
@@ -164,7 +167,7 @@ class Readings:
             if reference is not None:
                 counts, usable = reference.counts, np.ones(len(windows), np.bool_)
             else:
-                counts, usable = self._stand_in(name, edges, windows)
+                counts, usable = self.stand_in(name, edges, windows)
         measures = applicable(edges.numeric, judge.wanted)
         if not measures:
             return None
@@ -176,7 +179,8 @@ class Readings:
         ]
         return joined(parts).masked(usable)
 
-    def _stand_in(self, name: str, edges: Edges, windows: Windows) -> tuple[Floats, Bools]:
+    def stand_in(self, name: str, edges: Edges, windows: Windows) -> tuple[Floats, Bools]:
+        """Counts of the first week of a group of cells, and which windows lie behind it."""
         everything = self._cells.rows(PROFILE, name)
         if not len(everything):
             return np.zeros(edges.cells), np.zeros(len(windows), np.bool_)

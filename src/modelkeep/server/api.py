@@ -16,7 +16,17 @@ from starlette.exceptions import HTTPException
 
 from modelkeep._version import __version__
 from modelkeep.core.errors import BadInput, Error
-from modelkeep.server import answers, coderoutes, configurations, logcounts, modelroutes, wishes, words
+from modelkeep.server import (
+    answers,
+    closeups,
+    coderoutes,
+    configurations,
+    findings,
+    logcounts,
+    modelroutes,
+    wishes,
+    words,
+)
 from modelkeep.server.configurations import Asked
 from modelkeep.server.crew import Crew
 from modelkeep.server.drill import drill
@@ -95,6 +105,8 @@ class Api:
         self._configurations(ask, Asked(house))
         wishes.enter(self, house.wishes)
         modelroutes.enter(self, ask, house.models)
+        closeups.enter(self, ask, house)
+        findings.enter(self, ask, house)
         coderoutes.enter(self, ask, house)
         self._administration(ask)
 
