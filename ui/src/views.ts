@@ -4,6 +4,7 @@ import type { Component } from "svelte";
 import type { IconName } from "./components/Icon.svelte";
 import { t } from "./strings";
 import Alerts from "./views/Alerts.svelte";
+import Configuration from "./views/Configuration.svelte";
 import Logs from "./views/Logs.svelte";
 import Lineage from "./views/Lineage.svelte";
 import Model from "./views/Model.svelte";
@@ -27,6 +28,7 @@ export const views: View[] = [
   { path: "/alerts", title: t.views.alerts, icon: "alerts", group: "watch", component: Alerts },
   { path: "/logs", title: t.views.logs, icon: "logs", group: "look", component: Logs },
   { path: "/lineage", title: t.views.lineage, icon: "lineage", group: "look", component: Lineage, range: "now-7d" },
+  { path: "/configuration", title: t.views.configuration, icon: "configuration", group: "run", component: Configuration, range: "now-28d" },
 ];
 
 /** Gives the view of a path. */
