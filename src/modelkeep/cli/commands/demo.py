@@ -106,7 +106,8 @@ def settle(client: Client) -> None:
 def _stay(client: Client) -> None:
     """Serves on until Ctrl-C."""
     url = f"MODELKEEP_URL={client.url}"
-    click.echo(f"The server goes on at {client.url} until Ctrl-C. Ask it from another terminal:")
+    click.echo(f"The server goes on until Ctrl-C. Look at it: {client.url}/?from=now-1y")
+    click.echo("Or ask it from another terminal:")
     click.echo(f"  {url} modelkeep quality show flight-delay --by month --timezone America/New_York --intervals")
     click.echo(f"  {url} modelkeep alert list --history")
     click.echo(f"  {url} modelkeep log search 'level:WARN'")
