@@ -21,7 +21,7 @@ from tests.server_process import ServerProcess
 SERVING = """
 import sys
 import modelkeep as mk
-cfg = mk.config({"lr": 0.1, "db": {"password": "sesame"}}, reason="first")
+cfg = mk.config({"lr": 0.1, "db": {"password": "sesame"}})
 loaded = mk.load("churn@" + sys.argv[1], repo=sys.argv[2])
 mk.log_prediction("churn", {"income": 1.0, "age": 2.0}, 1, score=0.7)
 mk.flush(20)
