@@ -298,6 +298,7 @@ def test_any_trees_come_out_as_from_omegaconf(layers: list[Plain]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @settings(max_examples=5000, deadline=None)
 @given(st.lists(trees, min_size=1, max_size=4))
 def test_many_trees_come_out_as_from_omegaconf(layers: list[Plain]) -> None:
