@@ -4,7 +4,8 @@ import type { Component } from "svelte";
 import type { IconName } from "./components/Icon.svelte";
 import { t } from "./strings";
 import Alerts from "./views/Alerts.svelte";
-import Configuration from "./views/Configuration.svelte";
+import Explore from "./views/Explore.svelte";
+import Drift from "./views/Drift.svelte";
 import Logs from "./views/Logs.svelte";
 import Lineage from "./views/Lineage.svelte";
 import Model from "./views/Model.svelte";
@@ -25,10 +26,11 @@ export interface View {
 export const views: View[] = [
   { path: "/", title: t.views.overview, icon: "overview", group: "watch", component: Overview },
   { path: "/model", title: t.views.model, icon: "model", group: "watch", component: Model, model: true },
+  { path: "/drift", title: t.views.drift, icon: "drift", group: "watch", component: Drift, range: "now-28d", model: true },
   { path: "/alerts", title: t.views.alerts, icon: "alerts", group: "watch", component: Alerts },
   { path: "/logs", title: t.views.logs, icon: "logs", group: "look", component: Logs },
   { path: "/lineage", title: t.views.lineage, icon: "lineage", group: "look", component: Lineage, range: "now-7d" },
-  { path: "/configuration", title: t.views.configuration, icon: "configuration", group: "run", component: Configuration, range: "now-28d" },
+  { path: "/explore", title: t.views.explore, icon: "explore", group: "look", component: Explore },
 ];
 
 /** Gives the view of a path. */
