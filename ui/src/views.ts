@@ -4,12 +4,14 @@ import type { Component } from "svelte";
 import type { IconName } from "./components/Icon.svelte";
 import { t } from "./strings";
 import Alerts from "./views/Alerts.svelte";
+import Configuration from "./views/Configuration.svelte";
 import Explore from "./views/Explore.svelte";
 import Drift from "./views/Drift.svelte";
 import Logs from "./views/Logs.svelte";
 import Lineage from "./views/Lineage.svelte";
 import Model from "./views/Model.svelte";
 import Overview from "./views/Overview.svelte";
+import Report from "./views/Report.svelte";
 
 export interface View {
   path: string;
@@ -31,6 +33,8 @@ export const views: View[] = [
   { path: "/logs", title: t.views.logs, icon: "logs", group: "look", component: Logs },
   { path: "/lineage", title: t.views.lineage, icon: "lineage", group: "look", component: Lineage, range: "now-7d" },
   { path: "/explore", title: t.views.explore, icon: "explore", group: "look", component: Explore },
+  { path: "/configuration", title: t.views.configuration, icon: "configuration", group: "run", component: Configuration, range: "now-28d" },
+  { path: "/report", title: t.views.report, icon: "report", group: "run", component: Report, range: "now-7d" },
 ];
 
 /** Gives the view of a path. */
