@@ -4,14 +4,14 @@ import type { Component } from "svelte";
 import type { IconName } from "./components/Icon.svelte";
 import { t } from "./strings";
 import Alerts from "./views/Alerts.svelte";
-import Configuration from "./views/Configuration.svelte";
 import Explore from "./views/Explore.svelte";
 import Drift from "./views/Drift.svelte";
 import Logs from "./views/Logs.svelte";
 import Lineage from "./views/Lineage.svelte";
+import Configuration from "./views/Configuration.svelte";
+import Report from "./views/Report.svelte";
 import Model from "./views/Model.svelte";
 import Overview from "./views/Overview.svelte";
-import Report from "./views/Report.svelte";
 
 export interface View {
   path: string;
