@@ -83,12 +83,12 @@ class Teller:
         answer = self._client.post("/api/v1/ingest", content=encoding.encode(envelope))
         assert answer.status_code == 200, answer.text
 
-    def predict(self, at_ns: int, count: int = 1, *, version: str = SECOND_VERSION, latency_ms: float = 12.0) -> None:
-        """Tells some predictions of churn at one moment."""
+    def predict(self, at_ns: int, count: int = 1, *, model: str = CHURN, latency_ms: float = 12.0) -> None:
+        """Tells some predictions at one moment."""
         ids = [f"live-{at_ns}-{place}" for place in range(count)]
         features = {"tenure": [12.0] * count, "plan": ["pro"] * count}
         latency = [round(latency_ms * 1e6)] * count
-        rows = Predictions(CHURN, version, "r2", ids, [at_ns] * count, features, [True] * count, [0.7] * count)
+        rows = Predictions(model, SECOND_VERSION, "r2", ids, [at_ns] * count, features, [True] * count, [0.7] * count)
         rows.latency_ns = list(latency)
         self.send(predictions=[rows])
 

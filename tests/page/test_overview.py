@@ -55,10 +55,10 @@ def test_new_models_appear_by_themselves(look: Look, show: Show) -> None:
     page = show("/")
     expect(page.get_by_text("Live", exact=True)).to_be_visible()
     teller = look.teller()
-    teller.predict(look.serving.house.wall.now_ns(), 3, version="2026.3")
+    teller.predict(look.serving.house.wall.now_ns(), 3, model="newcomer")
     teller.close()
     table = page.get_by_role("table", name="Models")
-    expect(table.get_by_role("row").filter(has_text="2026.3")).to_be_visible(timeout=30_000)
+    expect(table.get_by_role("row").filter(has_text="newcomer")).to_be_visible(timeout=30_000)
 
 
 def test_no_model_yet_says_the_first_step(tmp_path: Path, chromium: Browser) -> None:
