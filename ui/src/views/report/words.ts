@@ -1,6 +1,6 @@
 /** What a report says, made of the answers of the API. */
 
-import type { Alert, Drift, DriftRow, Quality, QualityRow, Transition } from "../../state/words";
+import type { Alert, Drift, DriftRow, Quality, QualityRow, Shares, Stretch, Transition } from "../../state/words";
 
 /** Figures that suit the task, the one that counts most first. */
 export const METRICS: Record<string, readonly string[]> = {
@@ -95,4 +95,49 @@ export function episodes(transitions: readonly Transition[], active: readonly Al
   const rank = ["critical", "warning", "info"];
   const place = (one: Episode) => (rank.includes(one.severity) ? rank.indexOf(one.severity) : rank.length);
   return [...found.values()].sort((a, b) => Number(b.isFiring) - Number(a.isFiring) || place(a) - place(b) || b.firing_s - a.firing_s);
+}
+
+/** What one version did in one role within a period. */
+export interface Served {
+  version: string;
+  role: string;
+  /** ms since 1970. */
+  first: number;
+  last: number;
+  /** Within the period. */
+  predictions: number;
+  share: number | null;
+  by: string;
+  code: string;
+  dirty: boolean;
+  data: string;
+}
+
+/** Gives what served, the newest first; stretches of the same version and role are one. */
+export function served(stretches: readonly Stretch[], shares: Shares | null): Served[] {
+  const found = new Map<string, Served>();
+  for (const one of stretches) {
+    const key = `${one.version}\n${one.role}`;
+    const first = Date.parse(one.first_prediction ?? one.announced);
+    const last = Date.parse(one.last_prediction ?? one.announced);
+    const known = found.get(key);
+    if (known) {
+      known.first = Math.min(known.first, first);
+      known.last = Math.max(known.last, last);
+      continue;
+    }
+    const told = shares?.rows.find((row) => row.version === one.version && row.role === one.role);
+    const by = one.authors.map((name) => name.replace(/\s*<.*>/, "")).join(", ");
+    found.set(key, {
+      version: one.version, role: one.role, first, last, by,
+      predictions: told?.predictions ?? 0, share: told?.share ?? null,
+      code: one.code, dirty: one.dirty, data: one.data_version,
+    });
+  }
+  return [...found.values()];
+}
+
+/** Gives how many predictions were answered: those of shadows went to nobody. */
+export function answered(shares: Shares | null, version: string): number {
+  return (shares?.rows ?? []).filter((row) => row.role !== "shadow" && (!version || row.version === version)).reduce((sum, row) => sum + row.predictions, 0);
 }
