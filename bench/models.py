@@ -1,12 +1,13 @@
 """A registry of models: modelkeep beside GTO, one git repository, whole commands from start to exit.
 
-    python bench/models.py [--versions 10000] [--repeat 5] [--gto-timeout 300]
+    python bench/models.py [--versions 500 10000] [--repeat 5] [--gto-timeout 60]
 
 The repository is made by `git fast-import`: one model with so many versions, each a commit with a model's `.dvc` file,
 the data's, `dvc.yaml` and a file of metrics, and a fifth as many promotions over three stages; then five more models
 with a tenth of the versions each. All tags are packed, as after a clone. Both tools write the same tags, so both read
-the same repository. GTO is pinned in bench/peers/gto.txt (`make services`). Least of the repeats; GTO, which needs far
-longer, runs once per question when one run takes more than ten seconds, and is given up after --gto-timeout.
+the same repository. GTO is pinned in bench/peers/gto.txt (`make services`). Least of the repeats, once for what writes;
+`cpu` is the processor's time for that run, git's among it: on a machine that does nothing else, about what it takes.
+GTO runs once, and when it took longer than --gto-timeout it is not asked again at that size.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import argparse
 import hashlib
 import os
 import random
+import resource
 import shutil
 import subprocess
 import sys
@@ -29,6 +31,7 @@ MODELKEEP = Path(sys.executable).with_name("modelkeep")
 STAGES = ("dev", "staging", "production")
 START = 1_700_000_000
 AIM_MS = 300.0
+ONCE = ("promote", "roll back", "register")
 
 QUESTIONS: list[tuple[str, list[str], list[str] | None]] = [
     ("which models are there, what stands where", ["list"], ["show", "--json"]),
@@ -110,59 +113,61 @@ def git(folder: Path, *words: str) -> None:
     subprocess.run(["git", *words], cwd=folder, check=True)
 
 
-def timed(command: list[str], folder: Path, repeat: int, limit_s: float) -> float | None:
-    """The least time in ms; None when it took longer than the limit, or failed."""
+def timed(command: list[str], folder: Path, repeat: int, limit_s: float) -> tuple[float, float] | None:
+    """The least time in ms, and the processor's; None when it took longer than the limit."""
     times = []
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     for _ in range(repeat):
-        began = time.perf_counter()
+        began, before = time.perf_counter(), used_s()
         try:
             done = subprocess.run(
                 command, cwd=folder, capture_output=True, timeout=limit_s, env=environment, check=False
             )
         except subprocess.TimeoutExpired:
             return None
-        taken = 1000 * (time.perf_counter() - began)
+        times.append((1000 * (time.perf_counter() - began), 1000 * (used_s() - before)))
         if done.returncode:
-            print(f"    {' '.join(command[1:])}: {done.stderr.decode()[-200:].strip()}")
-            return None
-        times.append(taken)
-        if taken > 10_000:
-            break
+            sys.exit(f"{' '.join(command)}: {done.stderr.decode()[-500:].strip()}")
     return min(times)
+
+
+def used_s() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def main() -> None:
     given = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    given.add_argument("--versions", type=int, default=10_000)
+    given.add_argument("--versions", type=int, nargs="+", default=[500, 10_000])
     given.add_argument("--repeat", type=int, default=5)
-    given.add_argument("--gto-timeout", type=float, default=300.0)
+    given.add_argument("--gto-timeout", type=float, default=60.0)
     options = given.parse_args()
-    folder = Path(tempfile.mkdtemp(prefix="bench-models-"))
-    try:
-        made(folder, options.versions)
-        report(folder, options.versions, options.repeat, options.gto_timeout)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    for versions in options.versions:
+        folder = Path(tempfile.mkdtemp(prefix="bench-models-"))
+        try:
+            made(folder, versions)
+            report(folder, versions, options.repeat, options.gto_timeout)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def report(folder: Path, versions: int, repeat: int, limit_s: float) -> None:
     tags = subprocess.run(["git", "tag"], cwd=folder, capture_output=True, check=True).stdout.count(b"\n")
     print(f"{versions} versions of one model, {tags} tags in all; whole commands, ms")
-    first = timed([str(MODELKEEP), "model", "list"], folder, 1, limit_s)
-    print(f"{'first question of all, nothing remembered':<46} {first or 0:9.0f}")
-    print(f"{'':<46} {'modelkeep':>9} {'gto':>9} {'ratio':>7}")
-    worst = 0.0
-    middle = str(versions // 2)
+    first, cpu = timed([str(MODELKEEP), "model", "list"], folder, 1, 600.0) or (0.0, 0.0)
+    print(f"{'':<42} {'modelkeep':>9} {'cpu':>6} {'gto':>9} {'ratio':>7}")
+    print(f"{'first question after a clone':<42} {first:9.0f} {cpu:6.0f}")
+    slowest, asked = 0.0, GTO.exists()
     for question, ours, theirs in [*QUESTIONS, *writes(versions)]:
-        command = [str(MODELKEEP), "model", *(word.format(middle=middle) for word in ours)]
-        mine = timed(command, folder, 1 if "{once}" in question else repeat, limit_s)
-        gto = timed([str(GTO), *theirs], folder, repeat, limit_s) if theirs and GTO.exists() else None
-        told = f"{gto:9.0f}" if gto else f"{'> ' + str(round(limit_s)) + ' s' if theirs else '-':>9}"
-        ratio = f"{gto / mine:6.0f}x" if gto and mine else ""
-        worst = max(worst, mine or limit_s * 1000)
-        print(f"{question.replace('{once}', ''):<46} {mine or 0:9.0f} {told} {ratio}")
-    print(f"slowest {worst:.0f} ms, aim {AIM_MS:.0f} ms: {'reached' if worst <= AIM_MS else 'missed'}")
+        command = [str(MODELKEEP), "model", *(word.format(middle=versions // 2) for word in ours)]
+        mine, cpu = timed(command, folder, 1 if question in ONCE else repeat, 600.0) or (0.0, 0.0)
+        gto, _ = (timed([str(GTO), *theirs], folder, 1, limit_s) if theirs and asked else None) or (0.0, 0.0)
+        told = f"{gto:9.0f} {gto / mine:6.0f}x" if gto else f"{'-':>9}"
+        if theirs and asked and not gto:
+            asked, told = False, f"{'> ' + str(round(limit_s)) + ' s':>9} {1000 * limit_s / mine:6.0f}x or more"
+        print(f"{question:<42} {mine:9.0f} {cpu:6.0f} {told}", flush=True)
+        slowest = max(slowest, mine)
+    print(f"slowest {slowest:.0f} ms, aim {AIM_MS:.0f} ms: {'reached' if slowest <= AIM_MS else 'missed'}\n")
 
 
 def writes(versions: int) -> list[tuple[str, list[str], list[str] | None]]:
@@ -170,12 +175,12 @@ def writes(versions: int) -> list[tuple[str, list[str], list[str] | None]]:
     version = name(versions // 3)
     return [
         (
-            "promote{once}",
+            "promote",
             ["promote", f"churn@{version}", "blue"],
             ["assign", "churn", "--version", version, "--stage", "green"],
         ),
-        ("roll back{once}", ["rollback", "churn", "production"], None),
-        ("register{once}", ["register", "fresh"], ["register", "newer"]),
+        ("roll back", ["rollback", "churn", "production"], None),
+        ("register", ["register", "fresh"], ["register", "newer"]),
     ]
 
 

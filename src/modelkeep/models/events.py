@@ -31,7 +31,7 @@ _NAMED: Final = re.compile(r"\bversion '?(v[0-9][^\s']*)'?")
 _RANK: Final[dict[Action, int]] = {"register": 0, "deregister": 1, "assign": 2, "unassign": 3, "deprecate": 4}
 
 
-class Event(msgspec.Struct, frozen=True, gc=False):
+class Event(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One tag of the registry.
 
     Args:

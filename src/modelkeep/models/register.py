@@ -267,6 +267,7 @@ def _writing(registry: Registry) -> Iterator[None]:
     with held(folder / "registry.lock"):
         registry.refresh()
         yield
+        registry.keep()
 
 
 def _model(registry: Registry, name: str) -> Model | None:

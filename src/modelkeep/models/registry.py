@@ -6,9 +6,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from modelkeep.core.errors import BadInput, Conflict, Missing
-from modelkeep.models.events import Event, Problem, Read, read
+from modelkeep.models.events import Event, Problem
 from modelkeep.models.names import Asked, asked, check_model, precedence
-from modelkeep.models.state import Held, Model, State, Version, assembled
+from modelkeep.models.shelf import Shelf
+from modelkeep.models.state import Held, Model, State, Version
 
 if TYPE_CHECKING:
     from modelkeep.code.repository import Git
@@ -32,27 +33,20 @@ class Registry:
         self.git: Final = git
 
     @cached_property
-    def _read(self) -> Read:
-        from modelkeep.code.tags import tags
-
-        return read(tags(self.git))
-
-    @cached_property
-    def _models(self) -> dict[str, Model]:
-        return {}
+    def _shelf(self) -> Shelf:
+        return Shelf(self.git)
 
     def refresh(self) -> None:
         """Has the next question read the tags again."""
-        self.__dict__.pop("_read", None)
-        self.__dict__.pop("_models", None)
+        self.__dict__.pop("_shelf", None)
 
     def take(self, tag: Tag) -> None:
         """Takes in a tag that was just made here, without reading the others again."""
-        found = read([tag])
-        for name, rows in found.named.items():
-            self._read.named.setdefault(name, []).extend(rows)
-            self._read.counts[name] = max(self._read.counts.get(name, 0), found.counts.get(name, 0))
-            self._models.pop(name, None)
+        self._shelf.take(tag)
+
+    def keep(self) -> None:
+        """Keeps what was taken in for the next process."""
+        self._shelf.keep()
 
     def artifacts(self, *, hidden: bool = False) -> list[Model]:
         """Gives the models, sorted by name.
@@ -60,7 +54,7 @@ class Registry:
         Args:
             hidden: deprecated ones, too, and those whose versions are all deregistered.
         """
-        found = [self._model(name) for name in sorted(self._read.named)]
+        found = [self._shelf.model(name) for name in sorted(self._shelf.names)]
         return [one for one in found if hidden or (one.deprecated is None and any(v.active for v in one.versions))]
 
     def artifact(self, name: str) -> Model:
@@ -70,9 +64,9 @@ class Registry:
             Missing: there is none of this name; near names are in the hint.
             BadInput: it is no name for a model.
         """
-        if name not in self._read.named:
+        if name not in self._shelf.names:
             raise self._unknown(check_model(name))
-        return self._model(name)
+        return self._shelf.model(name)
 
     def versions(self, name: str, *, hidden: bool = False) -> list[Version]:
         """Gives the versions of a model in order of their numbers.
@@ -124,9 +118,9 @@ class Registry:
 
     def problems(self, name: str = "") -> list[Problem]:
         """Gives what tags say in contradiction, of one model or of all."""
-        unread = [one for one in self._read.problems if not name or one.model == name]
-        names = [name] if name else sorted(self._read.named)
-        return unread + [one for each in names if each in self._read.named for one in self._model(each).problems]
+        unread = [one for one in self._shelf.problems if not name or one.model == name]
+        names = [name] if name else sorted(self._shelf.names)
+        return unread + [one for each in names if each in self._shelf.names for one in self._shelf.model(each).problems]
 
     def resolve(self, text: str, *, hidden: bool = False) -> Version:
         """Gives the version that a text asks for.
@@ -156,19 +150,14 @@ class Registry:
 
     def at_commit(self, name: str, commit: str) -> list[Version]:
         """Gives the registered versions of a model at a commit, deregistered ones among them."""
-        model = self._model(name) if name in self._read.named else None
+        model = self._shelf.model(name) if name in self._shelf.names else None
         return [one for one in model.versions if one.commit == commit and one.registered] if model else []
 
     def next_count(self, name: str) -> int:
         """Gives the count that the next event of a model carries behind its `#`."""
-        return self._read.counts.get(name, 0) + 1
+        return self._shelf.counts.get(name, 0) + 1
 
     # The parts of which the above is made
-
-    def _model(self, name: str) -> Model:
-        if name not in self._models:
-            self._models[name] = assembled(name, self._read.events(name))
-        return self._models[name]
 
     def _found(self, model: Model, want: Asked) -> Version | None:
         if want.kind == "latest":
@@ -184,9 +173,9 @@ class Registry:
     def _unknown(self, name: str) -> Missing:
         from difflib import get_close_matches
 
-        known = sorted(self._read.named)
+        known = sorted(self._shelf.names)
         near = get_close_matches(name, known, n=_NEAR, cutoff=0.5)
-        unread = next((one for one in self._read.problems if one.model == name), None)
+        unread = next((one for one in self._shelf.problems if one.model == name), None)
         if unread is not None:
             hint = f"The tag {unread.tag} {unread.what}. {unread.hint}"
         elif near:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from modelkeep.core.shapes import Json
 
 
-class Version(msgspec.Struct, frozen=True):
+class Version(msgspec.Struct, frozen=True, gc=False):
     """One version of a model.
 
     Args:
@@ -101,6 +101,7 @@ class Model(msgspec.Struct, frozen=True):
         events: everything that happened to it, in order; a stage's events carry their version.
         deprecated: what hid the model; None while it is in use.
         problems: what its tags say in contradiction.
+        strays: events that do not count, because they contradict others.
     """
 
     name: str
@@ -109,6 +110,7 @@ class Model(msgspec.Struct, frozen=True):
     events: tuple[Event, ...]
     deprecated: Event | None
     problems: tuple[Problem, ...]
+    strays: tuple[Event, ...] = ()
 
     @property
     def active(self) -> list[Version]:
@@ -178,7 +180,8 @@ def assembled(name: str, events: Sequence[Event]) -> Model:
         events: in order, stages' events without a version yet.
     """
     registered, problems = _registered(events)
-    told = [*_with_versions(events, registered, problems)]
+    strays: list[Event] = []
+    told = [*_with_versions(events, registered, problems, strays)]
     state = State()
     last = told[-1] if told else None
     for event in told:
@@ -202,6 +205,7 @@ def assembled(name: str, events: Sequence[Event]) -> Model:
         events=tuple(told),
         deprecated=last if last is not None and last.action == "deprecate" else None,
         problems=tuple(problems),
+        strays=tuple(strays),
     )
 
 
@@ -226,7 +230,9 @@ def _registered(events: Sequence[Event]) -> tuple[dict[str, Version], list[Probl
     return found, problems
 
 
-def _with_versions(events: Sequence[Event], registered: dict[str, Version], problems: list[Problem]) -> Iterable[Event]:
+def _with_versions(
+    events: Sequence[Event], registered: dict[str, Version], problems: list[Problem], strays: list[Event]
+) -> Iterable[Event]:
     """The events that count; a stage's with the version that is registered at its commit, or else that commit."""
     at: dict[str, list[Version]] = {}
     for one in registered.values():
@@ -236,6 +242,7 @@ def _with_versions(events: Sequence[Event], registered: dict[str, Version], prob
             known = registered.get(event.version)
             if known is None or known.commit != event.commit:
                 problems.append(_stray(event, known))
+                strays.append(event)
                 continue
         elif event.stage:
             here = at.get(event.commit, [])
