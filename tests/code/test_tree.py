@@ -121,7 +121,7 @@ def _committed(root: Path, tree: Tree, attributes: str) -> str:
 
 
 @given(TREES, ATTRIBUTES)
-@settings(max_examples=40)
+@settings(max_examples=20)
 def test_any_tree_is_that_of_a_fresh_clone(fresh: Callable[[], Path], tree: Tree, attributes: str) -> None:
     home = fresh()
     made = _committed(home / "r", tree, attributes)
@@ -138,7 +138,7 @@ def test_any_tree_is_that_of_a_fresh_clone(fresh: Callable[[], Path], tree: Tree
 
 
 @given(TREES, TREES, st.sampled_from(["", "* text=auto\n", "* text eol=crlf\n", "a* ident\n", "* -diff\n"]))
-@settings(max_examples=60)
+@settings(max_examples=20)
 def test_any_dirty_tree_comes_back_to_the_byte(
     fresh: Callable[[], Path], before: Tree, after: Tree, attributes: str
 ) -> None:
