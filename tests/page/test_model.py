@@ -143,17 +143,17 @@ def test_a_line_of_a_megabyte_opens(show: Show) -> None:
 
 def test_a_chart_has_a_table_and_a_csv(show: Show, tmp_path: Path) -> None:
     page = show(MODEL)
-    box = card(page, "Errors")
-    box.get_by_role("button", name="More: Errors").click()
+    box = card(page, "Predictions")
+    box.get_by_role("button", name="More: Predictions").click()
     page.get_by_role("menuitem", name="Show as table").click()
-    table = box.get_by_role("table", name="Errors")
+    table = box.get_by_role("table", name="Predictions")
     expect(table.get_by_role("columnheader", name="2026.2")).to_be_visible()
     assert table.get_by_role("row").count() < 60
     assert int(table.get_attribute("aria-rowcount") or 0) > 100
     with page.expect_download() as waited:
-        box.get_by_role("button", name="More: Errors").click()
+        box.get_by_role("button", name="More: Predictions").click()
         page.get_by_role("menuitem", name="Download CSV").click()
-    path = tmp_path / "errors.csv"
+    path = tmp_path / "predictions.csv"
     waited.value.save_as(path)
     rows = list(csv.reader(path.read_text().splitlines()))
     assert rows[0] == ["time", "2026.1", "2026.2"]
