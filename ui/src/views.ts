@@ -12,6 +12,7 @@ import Configuration from "./views/Configuration.svelte";
 import Report from "./views/Report.svelte";
 import Model from "./views/Model.svelte";
 import Overview from "./views/Overview.svelte";
+import Quality from "./views/Quality.svelte";
 
 export interface View {
   path: string;
@@ -29,6 +30,7 @@ export const views: View[] = [
   { path: "/", title: t.views.overview, icon: "overview", group: "watch", component: Overview },
   { path: "/model", title: t.views.model, icon: "model", group: "watch", component: Model, model: true },
   { path: "/drift", title: t.views.drift, icon: "drift", group: "watch", component: Drift, range: "now-28d", model: true },
+  { path: "/quality", title: t.views.quality, icon: "quality", group: "watch", component: Quality, range: "now-28d", model: true },
   { path: "/alerts", title: t.views.alerts, icon: "alerts", group: "watch", component: Alerts },
   { path: "/logs", title: t.views.logs, icon: "logs", group: "look", component: Logs },
   { path: "/lineage", title: t.views.lineage, icon: "lineage", group: "look", component: Lineage, range: "now-7d" },

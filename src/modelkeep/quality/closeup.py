@@ -26,7 +26,9 @@ RANGES: Final = 40
 """At most about so many ranges of numbers are told, and half as many names."""
 NAMES: Final = 20
 _LEFT_OUT: Final = 0.002
-"""Share of either side that may lie in the first or last open range."""
+"""Share of either side that may lie in the first or last open range, unless one wide cell has more."""
+_WORTH: Final = 0.01
+"""A cell at the end with so large a share of one side is shown, however wide it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,8 +257,10 @@ def _ranges(edges: Edges, reference: Floats, current: Floats) -> list[Bin]:
     """Ranges of about equal width that end at edges, so that no cell is divided; the rest in two open ones."""
     numbers, weight = edges.numbers, np.cumsum(np.stack([reference, np.nan_to_num(current)]), axis=1)
     inner = np.flatnonzero((weight > _LEFT_OUT).any(axis=0) & (weight < 1 - _LEFT_OUT).any(axis=0))
-    first = max(int(inner[0]) - 1, 0) if len(inner) else 0
-    last = min(int(inner[-1]) + 1, len(numbers) - 1) if len(inner) else len(numbers) - 1
+    first, last = (int(inner[0]), int(inner[-1])) if len(inner) else (0, len(numbers) - 1)
+    beside = np.fmax(reference, np.nan_to_num(current))
+    first = max(first - (beside[first] > _WORTH), 0)
+    last = min(last + (beside[last + 1] > _WORTH), len(numbers) - 1)
     grid = np.linspace(numbers[first], numbers[last], RANGES + 1)
     places: Ints = np.unique([first, *_nearest(numbers[first : last + 1], grid, first), last])
     bounds = [0, *(int(at) + 1 for at in places), len(reference)]

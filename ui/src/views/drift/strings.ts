@@ -1,6 +1,8 @@
 export const d = {
   map: "Features over time",
   mapNote: (measure: string, version: string) => `${measure} in multiples of its threshold · version ${version}`,
+  overTime: "Effect over time",
+  overTimeNote: (measure: string) => `${measure} in multiples of its threshold`,
   measure: "Measure",
   measures: {
     psi: "PSI",
