@@ -4,15 +4,16 @@ import type { Component } from "svelte";
 import type { IconName } from "./components/Icon.svelte";
 import { t } from "./strings";
 import Alerts from "./views/Alerts.svelte";
-import Explore from "./views/Explore.svelte";
-import Drift from "./views/Drift.svelte";
-import Logs from "./views/Logs.svelte";
-import Lineage from "./views/Lineage.svelte";
 import Configuration from "./views/Configuration.svelte";
-import Report from "./views/Report.svelte";
+import Drift from "./views/Drift.svelte";
+import Explore from "./views/Explore.svelte";
+import Lineage from "./views/Lineage.svelte";
+import Logs from "./views/Logs.svelte";
 import Model from "./views/Model.svelte";
 import Overview from "./views/Overview.svelte";
 import Quality from "./views/Quality.svelte";
+import Report from "./views/Report.svelte";
+import System from "./views/System.svelte";
 
 export interface View {
   path: string;
@@ -36,6 +37,7 @@ export const views: View[] = [
   { path: "/lineage", title: t.views.lineage, icon: "lineage", group: "look", component: Lineage, range: "now-7d" },
   { path: "/explore", title: t.views.explore, icon: "explore", group: "look", component: Explore },
   { path: "/configuration", title: t.views.configuration, icon: "configuration", group: "run", component: Configuration, range: "now-28d" },
+  { path: "/system", title: t.views.system, icon: "system", group: "run", component: System },
   { path: "/report", title: t.views.report, icon: "report", group: "run", component: Report, range: "now-7d" },
 ];
 

@@ -35,11 +35,28 @@ export function name(labels: Labels): string {
   return metric + (pairs.length || !metric ? `{${pairs.join(", ")}}` : "");
 }
 
-/** Gives the labels that tell the series apart, those with most values first. */
-export function columns(all: readonly Labels[]): string[] {
-  const found = new Map<string, Set<string>>();
-  for (const labels of all) for (const [label, value] of Object.entries(labels)) found.set(label, (found.get(label) ?? new Set()).add(value));
-  return [...found].sort(([, one], [, other]) => other.size - one.size).map(([label]) => label);
+/** Gives labels in short: only those that tell the series apart. */
+export function short(labels: Labels, apart: readonly string[]): string {
+  return apart.filter((label) => labels[label]).map((label) => (label === "__name__" ? labels[label] : `${label}=${labels[label]}`)).join(", ");
+}
+
+/** Gives the labels that tell series apart, those with most values first, and what all series share. */
+export function divided(all: readonly Labels[]): { apart: string[]; shared: Labels } {
+  const found = new Map<string, Map<string, number>>();
+  for (const labels of all) {
+    for (const [label, value] of Object.entries(labels)) {
+      const known = found.get(label) ?? new Map<string, number>();
+      found.set(label, known.set(value, (known.get(value) ?? 0) + 1));
+    }
+  }
+  const shared: Labels = {};
+  const apart: [string, number][] = [];
+  for (const [label, known] of found) {
+    const [value = "", times = 0] = [...known][0] ?? [];
+    if (all.length > 1 && known.size === 1 && times === all.length) shared[label] = value;
+    else apart.push([label, known.size]);
+  }
+  return { apart: apart.sort(([, one], [, other]) => other - one).map(([label]) => label), shared };
 }
 
 /** Guesses the unit from the names in a query. */
