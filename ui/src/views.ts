@@ -11,6 +11,7 @@ import Lineage from "./views/Lineage.svelte";
 import Logs from "./views/Logs.svelte";
 import Model from "./views/Model.svelte";
 import Overview from "./views/Overview.svelte";
+import Predictions from "./views/Predictions.svelte";
 import Quality from "./views/Quality.svelte";
 import Report from "./views/Report.svelte";
 import System from "./views/System.svelte";
@@ -32,6 +33,7 @@ export const views: View[] = [
   { path: "/model", title: t.views.model, icon: "model", group: "watch", component: Model, model: true },
   { path: "/drift", title: t.views.drift, icon: "drift", group: "watch", component: Drift, range: "now-28d", model: true },
   { path: "/quality", title: t.views.quality, icon: "quality", group: "watch", component: Quality, range: "now-28d", model: true },
+  { path: "/predictions", title: t.views.predictions, icon: "predictions", group: "watch", component: Predictions, model: true },
   { path: "/alerts", title: t.views.alerts, icon: "alerts", group: "watch", component: Alerts },
   { path: "/logs", title: t.views.logs, icon: "logs", group: "look", component: Logs },
   { path: "/lineage", title: t.views.lineage, icon: "lineage", group: "look", component: Lineage, range: "now-7d" },
