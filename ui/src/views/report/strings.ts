@@ -4,7 +4,7 @@ export const r = {
   made: (at: string, zone: string) => `Made ${at}. Times in ${zone}.`,
   print: "Print or save as PDF",
   link: "Copy link",
-  live: "This period ends now: the link shows the newest figures. ",
+  live: "This period ends now: the link shows the newest figures.",
   fix: "Hold this period",
   summary: "In short",
   requests: "Predictions",
