@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, Literal, Protocol
+
+import msgspec
 
 from modelkeep.code.links import commit_url, compare_url
 from modelkeep.core.clock import DAY, HOUR, MINUTE, SECOND
@@ -119,20 +120,28 @@ class Known:
     processes: Mapping[str, str] = field(default_factory=dict)
 
 
-class Draft(NamedTuple):
+class Draft(msgspec.Struct, frozen=True, gc=False):
     """A change that is not written out yet: of thousands only the first are.
 
     Args:
         near: how near it is to what was asked.
         at_ns: when.
         id: of the record.
-        make: writes it out.
+        write: writes it out from what follows.
+        one: the record.
+        former: what was there before a release; else what `write` needs.
     """
 
     near: Near
     at_ns: int
     id: str
-    make: Callable[[], Change]
+    write: Callable[..., Change]
+    one: object
+    former: object = None
+
+    def make(self) -> Change:
+        """Writes it out."""
+        return self.write(self.one, self.former, self.near)
 
 
 def ranked(known: Known, moment_ns: int, *, model: str = "", since_ns: int = 0) -> list[Draft]:
@@ -164,7 +173,7 @@ def _near(asked: str, whose: str, near: Near = "own") -> Near:
 def _releases(known: Known, model: str) -> Iterator[Draft]:
     for one, former in zip(known.stretches, predecessors(known.stretches), strict=True):
         near = _near(model, one.content.model, "maybe" if one.content.role == "shadow" else "own")
-        yield Draft(near, one.announced_ns, one.id, partial(_release, one, former, near))
+        yield Draft(near, one.announced_ns, one.id, _release, one, former)
 
 
 def _release(one: Stretch, former: Stretch | None, near: Near) -> Change:
@@ -278,12 +287,11 @@ def _configurations(known: Known, model: str) -> Iterator[Draft]:
             places = sorted({one.process for one in members})
             whose = next((known.processes[place] for place in places if place in known.processes), "")
             near = _near(model, whose)
-            make = partial(_configuration, members, len(places), whose, near)
-            yield Draft(near, members[0].at, members[0].id, make)
+            yield Draft(near, members[0].at, members[0].id, _configuration, members[0], (len(places), whose))
 
 
-def _configuration(members: Sequence[Configured], places: int, whose: str, near: Near) -> Change:
-    first = members[0]
+def _configuration(first: Configured, told: tuple[int, str], near: Near) -> Change:
+    places, whose = told
     found = _keys(first.differences)
     shown = ", ".join(f"{each.name} {each.before} → {each.after}" for each in found[:_SHOWN])
     more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
@@ -323,10 +331,11 @@ def _deploys(known: Known, model: str) -> Iterator[Draft]:
         kind = _DEPLOYS.get(one.kind, "push")
         whose = model if one.code in commits or _of(one.repository, places) else ""
         near = _near(model, whose, "own" if kind == "deployment" else "maybe")
-        yield Draft(near, one.at_ns, one.id, partial(_deploy, one, kind, whose, near))
+        yield Draft(near, one.at_ns, one.id, _deploy, one, whose)
 
 
-def _deploy(one: Deployed, kind: Kind, whose: str, near: Near) -> Change:
+def _deploy(one: Deployed, whose: str, near: Near) -> Change:
+    kind = _DEPLOYS.get(one.kind, "push")
     verb = {"tag": "tagged in", "merge": "merged in", "deployment": "deployed from"}.get(kind, "pushed to")
     target = f" to {one.environment}" if kind == "deployment" and one.environment else ""
     named = one.ref.removeprefix("refs/heads/").removeprefix("refs/tags/")
@@ -362,10 +371,10 @@ def _of(repository: str, places: Collection[str]) -> bool:
 
 def _training(one: Training, model: str) -> Draft:
     near = _near(model, one.model, "maybe")
-    return Draft(near, one.end_ns or one.at_ns, one.id, partial(_trained, one, near))
+    return Draft(near, one.end_ns or one.at_ns, one.id, _trained, one)
 
 
-def _trained(one: Training, near: Near) -> Change:
+def _trained(one: Training, _: None, near: Near) -> Change:
     named = f"{one.model} {one.version}".rstrip()
     verb = {"finished": "was trained", "failed": f"could not be trained ({one.error or 'failed'})"}
     figures = json.loads(one.metrics or "{}")

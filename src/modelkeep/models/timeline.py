@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -29,7 +29,7 @@ GAP_NS: Final = HOUR
 """A release that is told within this time of the last prediction of its like goes on with it."""
 
 
-class Content(msgspec.Struct, frozen=True):
+class Content(msgspec.Struct, frozen=True, gc=False):
     """What a release is made of; two releases with the same content do the same.
 
     Args:
@@ -47,7 +47,7 @@ class Content(msgspec.Struct, frozen=True):
     configuration: str = ""
 
 
-class Stretch(msgspec.Struct, frozen=True):
+class Stretch(msgspec.Struct, frozen=True, gc=False):
     """One content over one time, in however many processes.
 
     Args:
@@ -96,34 +96,31 @@ class Stretch(msgspec.Struct, frozen=True):
         return max(self.announced_ns, self.told_ns, self.last_ns or 0)
 
 
-@dataclass(slots=True)
-class _Open:
-    """A stretch that may go on; dicts are sets that keep their order."""
+class Line(msgspec.Struct, frozen=True, gc=False):
+    """A release with what was read in it."""
 
+    release: Release
     content: Content
+    extra: Mapping[str, object]
+
+
+class _Open(msgspec.Struct, gc=False):
+    """A stretch that may go on."""
+
     turn: int
-    announced_ns: int
-    releases: list[str] = field(default_factory=list)
-    hosts: dict[str, None] = field(default_factory=dict)
-    processes: dict[str, None] = field(default_factory=dict)
-    authors: dict[str, None] = field(default_factory=dict)
-    deployers: dict[str, None] = field(default_factory=dict)
-    remote: str = ""
-    branch: str = ""
+    first: Line
+    more: list[Line] | None = None
     predictions: int = 0
     first_ns: int | None = None
     last_ns: int | None = None
     end_ns: int = 0
-    told_ns: int = 0
 
-    def add(self, release: Release, extra: Mapping[str, object], span: Served | None) -> None:
-        self.releases.append(release.id)
-        self.hosts[release.host] = self.authors[release.author] = self.deployers[release.deployer] = None
-        self.processes[release.process or release.id] = None
-        self.remote = self.remote or str(extra.get("remote") or "")
-        self.branch = self.branch or str(extra.get("branch") or "")
-        self.told_ns = release.at
-        self.end_ns = max(self.end_ns, release.at)
+    def add(self, line: Line, span: Served | None) -> None:
+        if line is not self.first:
+            self.more = [line] if self.more is None else self.more
+            if self.more[-1] is not line:
+                self.more.append(line)
+        self.end_ns = max(self.end_ns, line.release.at)
         if span is not None:
             self.predictions += span.predictions
             self.first_ns = span.first_ns if self.first_ns is None else min(self.first_ns, span.first_ns)
@@ -131,54 +128,76 @@ class _Open:
             self.end_ns = max(self.end_ns, span.last_ns)
 
     def closed(self) -> Stretch:
+        found = (self.first,) if self.more is None else (self.first, *self.more)
         return Stretch(
-            content=self.content,
-            releases=tuple(self.releases),
-            announced_ns=self.announced_ns,
+            content=self.first.content,
+            releases=_each(found, "id"),
+            announced_ns=self.first.release.at,
             first_ns=self.first_ns,
             last_ns=self.last_ns,
             predictions=self.predictions,
-            hosts=_said(self.hosts),
-            processes=len(self.processes),
-            authors=_said(self.authors),
-            deployers=_said(self.deployers),
-            remote=self.remote,
-            branch=self.branch,
-            told_ns=self.told_ns,
+            hosts=_each(found, "host"),
+            processes=1 if len(found) == 1 else len({one.release.process or one.release.id for one in found}),
+            authors=_each(found, "author"),
+            deployers=_each(found, "deployer"),
+            remote=_word(found, "remote"),
+            branch=_word(found, "branch"),
+            told_ns=found[-1].release.at,
         )
 
 
-def _said(texts: dict[str, None]) -> tuple[str, ...]:
-    return tuple(filter(None, texts))
+def _each(found: Sequence[Line], name: str) -> tuple[str, ...]:
+    """Gives a column of releases, each text once; mostly there is one release, and many stretches to be made."""
+    if len(found) == 1:
+        text = getattr(found[0].release, name)
+        return (text,) if text else ()
+    return tuple(filter(None, dict.fromkeys(getattr(one.release, name) for one in found)))
+
+
+def _word(found: Sequence[Line], name: str) -> str:
+    return next((str(one.extra[name]) for one in found if one.extra.get(name)), "")
+
+
+def lines(releases: Iterable[Release]) -> list[Line]:
+    """Gives releases in the order in which they were told, each read once."""
+    found: list[Line] = []
+    for one in sorted(releases, key=lambda one: (one.at, one.id)):
+        extra = told(one.extra)
+        found.append(Line(one, content_of(one, extra), extra))
+    return found
 
 
 def stretches(releases: Iterable[Release], served: Iterable[Served]) -> list[Stretch]:
+    """Gives what served when, the one that began last first; see `joined`."""
+    return joined(lines(releases), served)
+
+
+def joined(found: Iterable[Line], served: Iterable[Served]) -> list[Stretch]:
     """Gives what served when, the one that began last first.
 
     A content that comes back after another one was told, and after its own predictions had ended, begins a new
     stretch: a rollback shows.
 
     Args:
-        releases: what processes told.
+        found: what processes told, as `lines` gives it.
         served: their predictions; those of a release that nobody told are a stretch by themselves.
     """
     spans = {(one.release, one.model, one.version): one for one in served}
     made: list[_Open] = []
     latest: dict[Content, _Open] = {}
     turns: dict[tuple[str, Role], int] = defaultdict(int)
-    for release in sorted(releases, key=lambda one: (one.at, one.id)):
+    for one in found:
+        release, content = one.release, one.content
         span = spans.pop((release.id, release.model, release.version), None)
-        extra = told(release.extra)
-        content = content_of(release, extra)
         line = content.model, content.role
-        found = latest.get(content)
-        if found is None or (found.turn != turns[line] and found.end_ns + GAP_NS < release.at):
+        open_ = latest.get(content)
+        if open_ is None or (open_.turn != turns[line] and open_.end_ns + GAP_NS < release.at):
             turns[line] += 1
-            found = latest[content] = _Open(content, turns[line], release.at)
-            made.append(found)
-        found.add(release, extra, span)
-    found_all = [one.closed() for one in made] + [_alone(one) for one in spans.values()]
-    return sorted(found_all, key=lambda one: (one.announced_ns, one.id), reverse=True)
+            open_ = latest[content] = _Open(turns[line], one)
+            made.append(open_)
+        open_.add(one, span)
+    whole = [open_.closed() for open_ in made] + [_alone(span) for span in spans.values()]
+    return sorted(whole, key=lambda stretch: (stretch.announced_ns, stretch.id), reverse=True)
 
 
 def content_of(release: Release, extra: Mapping[str, object] | None = None) -> Content:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import orjson
@@ -23,7 +23,6 @@ from modelkeep.server.words import Told
 
 if TYPE_CHECKING:
     from modelkeep.server.house import House
-    from modelkeep.store.releases import Release
     from modelkeep.store.trainings import Training
 
 Status = Literal["running", "finished", "failed"]
@@ -32,6 +31,7 @@ BACK_NS: Final = 90 * DAY
 _NEARBY_NS: Final = 30 * DAY
 """An alert is told of changes that are no older than this."""
 _CONFIGURATIONS: Final = 2_000
+_TRAININGS: Final = 2_000
 _STATES: Final[tuple[State | None, ...]] = (None, "resolved")
 
 
@@ -202,6 +202,8 @@ class Serving:
 
     def __init__(self, house: House) -> None:
         self._house = house
+        self._finished: tuple[int, list[Training]] = (-1, [])
+        self._read: tuple[int, list[times.Line]] = (-1, [])
 
     def timeline(self, model: str, *, version: str, start_ns: int | None, end_ns: int | None, limit: int) -> Row:
         """Gives what served when."""
@@ -216,7 +218,7 @@ class Serving:
 
     def shares(self, model: str, *, start_ns: int | None, end_ns: int | None, by: times.Period) -> Row:
         """Gives the share of each version over time."""
-        roles = {one.id: times.content_of(one).role for one in self._house.releases.list(model)}
+        roles = {one.release.id: one.content.role for one in self._lines() if one.content.model == model}
         hours = self._house.serving.hours(model, start_ns, end_ns)
         rows: list[Json] = [
             {
@@ -283,7 +285,7 @@ class Serving:
         if about is not None:
             model = model or about.instance.labels.get("model", "")
             at_ns = at_ns if at_ns is not None else about.instance.started_ns
-        elif model and not self._house.releases.list(model):
+        elif model and not any(one.content.model == model for one in self._lines()):
             raise Missing(f"no model {model!r} ever told a release", hint="`modelkeep model timeline` lists them.")
         moment = next((one for one in (at_ns, end_ns) if one is not None), self._house.clocks.now_ns())
         since = start_ns if start_ns is not None else moment - BACK_NS
@@ -318,13 +320,16 @@ class Serving:
 
     def ends(self) -> Ends:
         """Gives when trainings finished, for the derived series."""
-        found = self._house.trainings.list(status="finished")
-        if not found:
-            return Ends({}, {})
+        revision = self._house.trainings.revision
+        if revision != self._finished[0]:
+            self._finished = revision, self._house.trainings.list(status="finished")
+        found = self._finished[1]
+        unnamed = {one.model for one in found if not one.version}
         firsts = [
             First(model.model, version.version, version.first_ns)
-            for model in self._house.quality.models()
+            for model in (self._house.quality.models() if unnamed else ())
             for version in model.versions
+            if model.model in unnamed
         ]
         return ends(found, firsts)
 
@@ -332,14 +337,21 @@ class Serving:
         return [one for state in _STATES for one in self._house.alerts.list(state)]
 
     def _stretches(self, model: str | None = None) -> list[times.Stretch]:
-        return times.stretches(self._house.releases.list(model), self._house.serving.spans(model))
+        found = [one for one in self._lines() if model is None or one.content.model == model]
+        return times.joined(found, self._house.serving.spans(model))
+
+    def _lines(self) -> list[times.Line]:
+        """Gives all releases, each read once however often somebody asks."""
+        revision = self._house.releases.revision
+        if revision != self._read[0]:
+            self._read = revision, times.lines(self._house.releases.list())
+        return self._read[1]
 
     def _ranked(self, moment_ns: int, model: str, since_ns: int) -> list[changed.Draft]:
         house = self._house
-        releases: Sequence[Release] = house.releases.list()
         end_ns = moment_ns + 1
         known = changed.Known(
-            stretches=times.stretches(releases, house.serving.spans()),
+            stretches=self._stretches(),
             configurations=[
                 one
                 for state in ("applied", "rolled back")
@@ -348,8 +360,8 @@ class Serving:
                 )
             ],
             deploys=house.deploys.list(start_ns=since_ns, end_ns=end_ns),
-            trainings=house.trainings.list(start_ns=since_ns, end_ns=end_ns),
-            processes={one.process: one.model for one in releases},
+            trainings=house.trainings.list(start_ns=since_ns, end_ns=end_ns, limit=_TRAININGS),
+            processes={one.release.process: one.content.model for one in self._lines()},
         )
         return changed.ranked(known, moment_ns, model=model, since_ns=since_ns)
 
@@ -391,11 +403,7 @@ def _stretch(one: times.Stretch) -> Json:
 
 
 def _training(one: Training) -> Json:
-    row = plain(one)
-    if not isinstance(row, dict):
-        return row
-    for name in ("at_ns", "end_ns"):
-        row.pop(name)
+    row: dict[str, Json] = {name: getattr(one, name) for name in one.__struct_fields__ if not name.endswith("_ns")}
     end = one.end_ns
     return row | {
         "start": iso(one.at_ns),

@@ -90,6 +90,8 @@ class Releases:
     def __init__(self, entries: Entries) -> None:
         self._entries = entries
         self._applied = self._sealed = self._stored()
+        self.revision = 0
+        """Grows with every release that was told."""
 
     def sealed(self) -> int:
         return self._sealed
@@ -103,6 +105,7 @@ class Releases:
         last = new[-1].seq
         if rows:
             self._store(rows, last)
+            self.revision += 1
         self._applied = last
 
     def seal(self) -> int:
@@ -138,7 +141,8 @@ class Releases:
             for row in rows:
                 if found := _taken(row):
                     connection.execute(insert(patch).values(**found).on_conflict_do_nothing())
-                connection.execute(_upsert(row))
+            if rows:
+                connection.execute(_UPSERT, rows)
             mark = insert(reader).values(name=self.name, seq=seq)
             connection.execute(mark.on_conflict_do_update(index_elements=["name"], set_={"seq": mark.excluded.seq}))
         self._sealed = seq
@@ -155,8 +159,8 @@ def _rows(entry: Entry) -> list[dict[str, object]]:
     return rows
 
 
-def _upsert(row: dict[str, object]) -> sa.Insert:
-    new = insert(table).values(**row)
+def _upsert() -> sa.Insert:
+    new = insert(table)
     changed = {
         name: sa.case((new.excluded[name] == _EMPTY[name], table.c[name]), else_=new.excluded[name])
         for name in _COLUMNS
@@ -205,3 +209,6 @@ def _is(deflated: bytes, size: int, digest: str) -> bool:
     except zlib.error:
         return False
     return len(found) == size and blake2b(found, digest_size=16).hexdigest() == digest
+
+
+_UPSERT: Final = _upsert()

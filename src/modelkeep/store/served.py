@@ -50,14 +50,18 @@ class ServedHour:
 
 
 class Serving:
-    """A reader of the journal that sums predictions; rows and progress change in one transaction, at every seal."""
+    """A reader of the journal that sums predictions; rows and progress change in one transaction, at every seal.
+
+    What each release served over all is held in memory, what it served by the hour is asked of the store.
+    """
 
     name = "serving"
 
     def __init__(self, entries: Entries) -> None:
         self._entries = entries
         self._lock = threading.Lock()
-        self._spans: dict[Whose, Served] = {}
+        self._spans = self._loaded()
+        self._changed: set[Whose] = set()
         self._hours: dict[tuple[Whose, int], int] = {}
         self._applied = self._sealed = self._stored()
 
@@ -80,7 +84,7 @@ class Serving:
             if self._sealed < self._applied:
                 self._store(self._applied)
                 self._sealed = self._applied
-                self._spans, self._hours = {}, {}
+                self._changed, self._hours = set(), {}
         return self._sealed
 
     def close(self) -> None:
@@ -88,15 +92,8 @@ class Serving:
 
     def spans(self, model: str | None = None) -> list[Served]:
         """Gives what the releases of a model, or of all, served so far; in no order."""
-        query = sa.select(served.c.release, served.c.model, served.c.version, *map(served.c.__getitem__, _SPAN))
-        if model is not None:
-            query = query.where(served.c.model == model)
-        with self._lock, self._entries.connect() as connection:
-            found = {(row[0], row[1], row[2]): Served(*row) for row in connection.execute(query)}
-            for key, one in self._spans.items():
-                if model is None or one.model == model:
-                    found[key] = _joined(found[key], one) if key in found else one
-        return list(found.values())
+        with self._lock:
+            return [one for one in self._spans.values() if model is None or one.model == model]
 
     def hours(self, model: str, start_ns: int | None = None, end_ns: int | None = None) -> list[ServedHour]:
         """Gives predictions by release and hour, those of hours that touch [start, end); in no order."""
@@ -123,9 +120,15 @@ class Serving:
         key = (part.meta("release"), part.meta("model"), part.meta("version"))
         one = Served(*key, len(at), int(at.min()), int(at.max()))
         self._spans[key] = _joined(self._spans[key], one) if key in self._spans else one
+        self._changed.add(key)
         hours, counts = np.unique(at // HOUR, return_counts=True)
         for hour, count in zip(hours.tolist(), counts.tolist(), strict=True):
             self._hours[key, hour] = self._hours.get((key, hour), 0) + count
+
+    def _loaded(self) -> dict[Whose, Served]:
+        query = sa.select(*(served.c[name] for name in (*_WHOSE, *_SPAN)))
+        with self._entries.connect() as connection:
+            return {(row[0], row[1], row[2]): Served(*row) for row in connection.execute(query)}
 
     def _stored(self) -> int:
         with self._entries.connect() as connection:
@@ -134,8 +137,8 @@ class Serving:
 
     def _store(self, seq: int) -> None:
         with self._entries.begin() as connection:
-            if self._spans:
-                connection.execute(_ADD_SPANS, [_span(one) for one in self._spans.values()])
+            if self._changed:
+                connection.execute(_PUT_SPANS, [_span(self._spans[key]) for key in self._changed])
             if self._hours:
                 connection.execute(_ADD_HOURS, [_hour(key, hour, count) for (key, hour), count in self._hours.items()])
             mark = insert(reader).values(name=self.name, seq=seq)
@@ -163,14 +166,9 @@ def _hour(key: Whose, hour: int, count: int) -> dict[str, str | int]:
     return {**dict(zip(_WHOSE, key, strict=True)), "hour": hour, "predictions": count}
 
 
-def _add_spans() -> sa.Insert:
+def _put_spans() -> sa.Insert:
     new = insert(served)
-    sums = {
-        "predictions": served.c.predictions + new.excluded.predictions,
-        "first_ns": sa.func.min(served.c.first_ns, new.excluded.first_ns),
-        "last_ns": sa.func.max(served.c.last_ns, new.excluded.last_ns),
-    }
-    return new.on_conflict_do_update(index_elements=list(_WHOSE), set_=sums)
+    return new.on_conflict_do_update(index_elements=list(_WHOSE), set_={name: new.excluded[name] for name in _SPAN})
 
 
 def _add_hours() -> sa.Insert:
@@ -179,5 +177,5 @@ def _add_hours() -> sa.Insert:
     return new.on_conflict_do_update(index_elements=["model", "hour", "release", "version"], set_=sums)
 
 
-_ADD_SPANS: Final = _add_spans()
+_PUT_SPANS: Final = _put_spans()
 _ADD_HOURS: Final = _add_hours()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
@@ -17,12 +17,10 @@ from modelkeep.store.tables import training as table
 _TEXTS: Final = ("version", "status", "code", "data_version", "config_version", "metrics", "parameters", "by")
 _MORE: Final = ("source", "run", "error", "url", "host", "process", "deployer")
 _EMPTY: Final = dict.fromkeys((*_TEXTS, *_MORE), "") | {"metrics": "{}", "parameters": "{}"}
-_COLUMNS: Final = ("id", "model", "at_ns", "end_ns", "dirty", *_TEXTS, *_MORE)
 ENDED: Final = ("finished", "failed")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Training:
+class Training(msgspec.Struct, frozen=True, gc=False):
     """One training; see `core.layouts.TRAINING`.
 
     Args:
@@ -54,6 +52,9 @@ class Training:
     host: str = ""
     process: str = ""
     deployer: str = ""
+
+
+_COLUMNS: Final = Training.__struct_fields__
 
 
 class Trainings:
@@ -119,8 +120,8 @@ class Trainings:
         if end_ns is not None:
             query = query.where(table.c.at_ns < end_ns)
         with self._entries.connect() as connection:
-            rows = connection.execute(query.limit(limit) if limit is not None else query).mappings()
-            return [Training(**row) for row in rows]
+            rows = connection.execute(query.limit(limit) if limit is not None else query)
+            return [Training(*row) for row in rows]
 
     def _stored(self) -> int:
         with self._entries.connect() as connection:
