@@ -39,7 +39,7 @@ export const views: View[] = [
   { path: "/lineage", title: t.views.lineage, icon: "lineage", group: "look", component: Lineage, range: "now-7d" },
   { path: "/explore", title: t.views.explore, icon: "explore", group: "look", component: Explore },
   { path: "/configuration", title: t.views.configuration, icon: "configuration", group: "run", component: Configuration, range: "now-28d" },
-  { path: "/system", title: t.views.system, icon: "system", group: "run", component: System },
+  { path: "/system", title: t.views.system, icon: "system", group: "run", component: System, range: "now-6h" },
   { path: "/report", title: t.views.report, icon: "report", group: "run", component: Report, range: "now-7d" },
 ];
 
