@@ -27,7 +27,7 @@ def test_the_graph_leads_from_data_to_alerts(show: Show) -> None:
     for name in (
         "Data: 22222222",
         "Code: 9c1d9c1d",
-        "Training: churn 2026.2",
+        "Training: training of churn 2026.2",
         "Model version: churn@2026.2",
         "Release: churn 2026.2",
         "Alert: ChurnDrift",
@@ -85,7 +85,7 @@ def test_everything_that_was_made_with_some_data_or_code(show: Show) -> None:
     page.get_by_role("link", name="Everything made with this code").click()
     region = page.get_by_role("region", name=re.compile("All that was made with code 4f2a4f2a"))
     expect(region.get_by_role("button", name=re.compile("^Model version: churn@2026.1"))).to_be_visible()
-    expect(region.get_by_role("button", name=re.compile("^Model version: price/estimate"))).to_be_visible()
+    expect(region.get_by_role("button", name=re.compile("^Model version: price"))).to_be_visible()
 
 
 def test_the_table_twin_csv_and_picture(show: Show, tmp_path: Path) -> None:
