@@ -17,6 +17,7 @@ from modelkeep.alerts.channel import Channel
 from modelkeep.cli.commands import modelkeep
 from modelkeep.core.kinds import Kind
 from modelkeep.metrics.promql import aggregation, calls, functions, overtime
+from modelkeep.models import training
 from modelkeep.quality import series as derived
 from modelkeep.sdk import applied
 from modelkeep.server import own, settings
@@ -106,6 +107,8 @@ def describe(package: str, name: str) -> str:
 def series() -> Iterator[str]:
     yield f"{NOTE}# Series\n\n## Derived from predictions and facts\n\n{inspect.getdoc(derived)}\n"
     yield "\n".join(f"- `{name}`" for name in sorted((*derived.COUNTERS, *derived.GAUGES)))
+    yield f"\n## Derived from trainings\n\n{inspect.getdoc(training)}\n"
+    yield "\n".join(f"- `{name}`" for name in sorted(training.NAMES))
     for package in ("host", "process"):
         module = importlib.import_module(f"modelkeep.metrics.probes.{package}")
         yield f"\n## Probe {package}\n\n{inspect.getdoc(module)}\n\n{inspect.getdoc(module.plugin)}"

@@ -122,6 +122,30 @@ def test_the_process_told_its_logs_and_its_resources_at_event_time(
     assert data["data"]
 
 
+def test_why_leads_from_the_alert_of_april_to_the_model_and_its_training(
+    told: tuple[Client, list[dict[str, object]]],
+) -> None:
+    client, _ = told
+    answer = command(client, "why", "ModelCalibration")
+    about, found = answer["alert"], answer["changes"]
+    assert isinstance(about, dict)
+    assert isinstance(found, list)
+    assert (about["rule"], str(about["since"])[:7]) == ("ModelCalibration", "2013-04")
+    assert [(one["kind"], one["near"], str(one["at"])[:10]) for one in found] == [
+        ("release", "own", "2013-03-01"),
+        ("training", "maybe", "2013-02-15"),
+    ]
+    assert "was trained: auc 0.6" in found[1]["title"]
+    rules = {str(one["rule"]) for one in rows(client) if one["to"] == "firing"}
+    assert "ModelNotTrained" in rules
+
+
+def rows(client: Client) -> list[dict[str, object]]:
+    answer = command(client, "alert", "list", "--history", "--limit", "10000")["transitions"]
+    assert isinstance(answer, list)
+    return answer
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_the_whole_demo_ends_with_its_story(tmp_path: Path) -> None:

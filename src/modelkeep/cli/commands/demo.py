@@ -110,6 +110,7 @@ def _stay(client: Client) -> None:
     click.echo("Or ask it from another terminal:")
     click.echo(f"  {url} modelkeep quality show flight-delay --by month --timezone America/New_York --intervals")
     click.echo(f"  {url} modelkeep alert list --history")
+    click.echo(f"  {url} modelkeep why ModelCalibration")
     click.echo(f"  {url} modelkeep log search 'level:WARN'")
     try:
         while True:

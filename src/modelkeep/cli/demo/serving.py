@@ -16,6 +16,7 @@ from typing import Final
 
 import numpy as np
 import pandas as pd
+from sklearn.metrics import roc_auc_score  # type: ignore[import-untyped]
 
 import modelkeep as mk
 from modelkeep.cli.demo.flights import FEATURES, flights
@@ -40,11 +41,14 @@ def main(first: date, last: date, seconds: float) -> None:
     frame = flights()
     day = pd.to_datetime({"year": 2013, "month": frame["month"], "day": frame["day"]}).dt.date
     known = frame["late"].notna()
-    delays = Delays(frame[known & (day <= date(2013, 2, 14))])
+    learnt = frame[known & (day <= date(2013, 2, 14))]
     held_out = frame[known & (day >= date(2013, 2, 15)) & (day <= date(2013, 2, 28))]
+    with mk.at(int(learnt["at"].iloc[-1])), mk.train(NAME, version=VERSION, flights=len(learnt)) as run:
+        delays = Delays(learnt)
+        run.log_metrics(auc=roc_auc_score(held_out["late"] > 0, delays.score(held_out)))
     with mk.at(int(held_out["at"].iloc[-1])):
         mk.reference(NAME, VERSION, held_out[FEATURES], held_out["late"] > 0, delays.score(held_out))
-        log.info("Model %s %s is ready, learnt from %d flights", NAME, VERSION, len(frame))
+        log.info("Model %s %s is ready, learnt from %d flights", NAME, VERSION, len(learnt))
     live = frame[(day >= first) & (day <= last)]
     start, days = time.monotonic(), (last - first).days + 1
     truths = Truths(live)
