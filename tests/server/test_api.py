@@ -234,7 +234,7 @@ def test_schemathesis_finds_nothing(server: Running, mode: GenerationMode) -> No
             del one["security"]
     schema = schemathesis.openapi.from_dict(document)
     operations = [found.ok() for found in schema.get_all_operations()]
-    assert len(operations) == 34
+    assert len(operations) == sum(map(len, document["paths"].values())) >= 42
     for operation in operations:
         if operation.path in SENDING:
             continue
