@@ -30,7 +30,7 @@ def test_figures_coverage_and_delay_over_time(show: Show) -> None:
 
 
 def test_the_figures_are_those_of_the_server(show: Show, look: Look) -> None:
-    page = show(QUALITY)
+    page = show("/quality?model=churn&from=now-60h")
     (row,) = [one for one in look.serving.house.quality.figures("churn").rows if one.version == "2026.1"]
     table = page.get_by_role("table", name="All figures")
     line = table.get_by_role("row").filter(has_text="2026.1")

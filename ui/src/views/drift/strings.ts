@@ -42,6 +42,9 @@ export const d = {
   noReferenceHint: "Send what the model was accepted on, so that drift can be told:",
   noReferenceCode: (model: string, version: string) =>
     `import modelkeep as mk\nmk.reference(${JSON.stringify(model)}, ${JSON.stringify(version)}, X, y, scores)`,
+  each: { hour: "hour", day: "day", week: "week", month: "month" } as Record<string, string>,
+  tooFew: (period: string) => `Fewer than 30 values in each ${period}: too few to tell drift from chance.`,
+  tooFewHint: "Look at longer periods, or at the whole time range on the right.",
   noneFound: "No feature matches.",
   clear: "Show all features",
   against: { reference: "reference", "first week": "first week" } as Record<string, string>,
