@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.page.conftest import Look, card, faults, settled
-from tests.page.house import HOSTILE, LONG
+from tests.page.house import HOSTILE, LONG, MINUTE
 from tests.page.test_model import FIRST, chart, drag
 
 pytestmark = pytest.mark.needs("chromium")
@@ -109,6 +109,22 @@ def test_a_link_leads_to_the_line_among_its_neighbours(show: Show) -> None:
     expect(opened).to_contain_text("#580")
     expect(page.get_by_role("log")).to_contain_text("#579")
     expect(page.get_by_role("region", name="Around the linked line")).to_be_visible()
+
+
+def test_a_linked_line_is_found_among_many(look: Look, show: Show) -> None:
+    assert look.told is not None
+    at = look.told.now_ns - 400 * MINUTE
+    teller = look.teller()
+    teller.log(at, *[f"crowd number {row}" for row in range(900)])
+    teller.close()
+    page = show("/logs?q=%22crowd+number+0%22")
+    page.get_by_role("log").locator(".line").first.click()
+    address = page.get_by_role("link", name="Link to this line").get_attribute("href") or ""
+    page = show(re.sub(r"q=[^&]*&", "", address))
+    opened = page.get_by_role("log").locator(".line.open")
+    expect(opened).to_contain_text("crowd number 0")
+    expect(opened).to_be_in_viewport()
+    expect(page.get_by_role("log")).to_contain_text("crowd number 1")
 
 
 def test_a_value_becomes_a_condition(show: Show) -> None:
