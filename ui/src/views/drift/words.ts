@@ -91,6 +91,8 @@ export interface Line {
   /** The measure itself there where it was largest. */
   value: number | null;
   missing: number | null;
+  /** There is something to compare with. */
+  compared: boolean;
 }
 
 export const SORTS = ["effect", "now", "missing", "name"] as const;
@@ -116,6 +118,7 @@ export function lines(features: readonly Traced[]): Line[] {
       now: one.ratios.findLast((ratio) => ratio !== null) ?? null,
       value: place < 0 ? null : (one.values[place] ?? null),
       missing,
+      compared: one.values.some((value) => value !== null),
     };
   });
 }
@@ -132,5 +135,5 @@ export function sorted(all: readonly Line[], by: Sort): Line[] {
   const named = (a: Line, b: Line) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0);
   if (by === "name") return [...all].sort(named);
   const value = key[by];
-  return [...all].sort((a, b) => (value(b) ?? -1) - (value(a) ?? -1) || named(a, b));
+  return [...all].sort((a, b) => (value(b) ?? -1) - (value(a) ?? -1) || Number(b.compared) - Number(a.compared) || named(a, b));
 }
