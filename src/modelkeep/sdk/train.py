@@ -104,7 +104,8 @@ class Run:
         with self._lock:
             metrics, parameters = values.json(self._metrics), values.json(self._parameters)
         if len(parameters) > _LARGEST:
-            parameters = values.json({name: values.json(value)[:200] for name, value in list(self._parameters.items())[:100]})
+            first = list(self._parameters.items())[:100]
+            parameters = values.json({name: values.json(value)[:200] for name, value in first})
         version = str(self.version or "") or client.settings.model_version
         said = (version, status, str(self.data), metrics, parameters, self._by, error)
         item = (TRAINING, self.id, self._at_ns, end_ns, self.model, *said)

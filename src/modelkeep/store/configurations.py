@@ -13,11 +13,10 @@ from sqlalchemy.dialects.sqlite import insert
 from modelkeep.core.errors import BadInput, Conflict, Missing
 from modelkeep.core.layouts import CONFIGURATION
 from modelkeep.core.shapes import Entry
-from modelkeep.store.entries import Entries
 from modelkeep.store.tables import configuration as versions
 from modelkeep.store.tables import configuration_change as changes
 from modelkeep.store.tables import configuration_marks as places
-from modelkeep.store.tables import reader
+from modelkeep.store.told import Row, Rows, Told
 
 APPLIED: Final = ("applied", "rolled back")
 _COLUMNS: Final = tuple(name for name, _ in CONFIGURATION if name not in {"tree", "marks"})
@@ -68,35 +67,10 @@ class Version:
     tree: str
 
 
-class Configurations:
-    """A reader of the journal that keeps configurations; rows and progress change in one transaction."""
+class Configurations(Told):
+    """A reader of the journal that keeps configurations."""
 
     name = "configurations"
-
-    def __init__(self, entries: Entries) -> None:
-        self._entries = entries
-        self._applied = self._sealed = self._stored()
-
-    def sealed(self) -> int:
-        return self._sealed
-
-    def apply(self, entries: Sequence[Entry]) -> None:
-        """Takes entries; a change among them is durable on return."""
-        new = [entry for entry in entries if entry.seq > self._applied]
-        if not new:
-            return
-        rows = [row for entry in new for row in _rows(entry)]
-        if rows:
-            self._store(rows, new[-1].seq)
-        self._applied = new[-1].seq
-
-    def seal(self) -> int:
-        if self._sealed < self._applied:
-            self._store([], self._applied)
-        return self._sealed
-
-    def close(self) -> None:
-        """Nothing is held."""
 
     def current(self, processes: Collection[str] | None = None, *, name: str = "") -> list[Change]:
         """Gives what holds: the latest applied change of each process and name, newest first.
@@ -207,18 +181,16 @@ class Configurations:
             rows = connection.execute(query.limit(limit) if limit else query).mappings()
             return [Change(**row) for row in rows]
 
-    def _stored(self) -> int:
-        with self._entries.connect() as connection:
-            found = connection.execute(sa.select(reader.c.seq).where(reader.c.name == self.name)).scalar()
-        return found or 0
+    def _rows(self, entry: Entry) -> Rows:
+        found: Rows = []
+        for part in entry.parts:
+            if part.kind == "configuration":
+                found += [row | {"seq": entry.seq} for row in part.batch.to_pylist()]
+        return found
 
-    def _store(self, rows: Sequence[dict[str, object]], seq: int) -> None:
-        with self._entries.begin() as connection:
-            for row in rows:
-                _keep(connection, row)
-            mark = insert(reader).values(name=self.name, seq=seq)
-            connection.execute(mark.on_conflict_do_update(index_elements=["name"], set_={"seq": mark.excluded.seq}))
-        self._sealed = seq
+    def _write(self, connection: sa.Connection, rows: Sequence[Row]) -> None:
+        for row in rows:
+            _keep(connection, row)
 
 
 def _touches(key: str) -> sa.ColumnElement[bool]:
@@ -229,15 +201,7 @@ def _touches(key: str) -> sa.ColumnElement[bool]:
     return sa.select(1).select_from(one).where(sa.or_(named == key, *below)).correlate(changes).exists()
 
 
-def _rows(entry: Entry) -> list[dict[str, object]]:
-    found: list[dict[str, object]] = []
-    for part in entry.parts:
-        if part.kind == "configuration":
-            found += [row | {"seq": entry.seq} for row in part.batch.to_pylist()]
-    return found
-
-
-def _keep(connection: sa.Connection, row: dict[str, object]) -> None:
+def _keep(connection: sa.Connection, row: Row) -> None:
     tree, marks = str(row.pop("tree") or "{}"), str(row.pop("marks") or "{}")
     if row["state"] in APPLIED and row["hash"]:
         new = insert(versions).values(hash=row["hash"], first_ns=row["at"], tree=tree)

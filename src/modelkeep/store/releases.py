@@ -17,9 +17,9 @@ from sqlalchemy.dialects.sqlite import insert
 
 from modelkeep.core.layouts import RELEASE
 from modelkeep.core.shapes import Entry, Json
-from modelkeep.store.entries import Entries
-from modelkeep.store.tables import patch, reader
+from modelkeep.store.tables import patch
 from modelkeep.store.tables import release as table
+from modelkeep.store.told import Row, Rows, Told
 
 log: Final = logging.getLogger(__name__)
 
@@ -79,42 +79,13 @@ class Release:
     extra: str
 
 
-class Releases:
-    """A reader of the journal that keeps releases; the rows and how far it has read change in one transaction.
+class Releases(Told):
+    """A reader of the journal that keeps releases.
 
     The same release told again changes its row only where something was said, and keeps the earliest time.
     """
 
     name = "releases"
-
-    def __init__(self, entries: Entries) -> None:
-        self._entries = entries
-        self._applied = self._sealed = self._stored()
-        self.revision = 0
-        """Grows with every release that was told."""
-
-    def sealed(self) -> int:
-        return self._sealed
-
-    def apply(self, entries: Sequence[Entry]) -> None:
-        """Takes entries; a release among them is durable on return."""
-        new = [entry for entry in entries if entry.seq > self._applied]
-        if not new:
-            return
-        rows = [row for entry in new for row in _rows(entry)]
-        last = new[-1].seq
-        if rows:
-            self._store(rows, last)
-            self.revision += 1
-        self._applied = last
-
-    def seal(self) -> int:
-        if self._sealed < self._applied:
-            self._store([], self._applied)
-        return self._sealed
-
-    def close(self) -> None:
-        """Nothing is held."""
 
     def list(self, model: str | None = None) -> list[Release]:
         """Gives the releases of a model, or of all, newest first."""
@@ -131,32 +102,22 @@ class Releases:
             row = connection.execute(query).first()
         return Patch(*row) if row else None
 
-    def _stored(self) -> int:
-        with self._entries.connect() as connection:
-            found = connection.execute(sa.select(reader.c.seq).where(reader.c.name == self.name)).scalar()
-        return found or 0
+    def _rows(self, entry: Entry) -> Rows:
+        rows: Rows = []
+        for part in entry.parts:
+            if part.kind == "release":
+                rows += [
+                    {name: _EMPTY[name] if row.get(name) is None else row[name] for name in _COLUMNS}
+                    | {"seq": entry.seq}
+                    for row in part.batch.to_pylist()
+                ]
+        return rows
 
-    def _store(self, rows: Sequence[dict[str, object]], seq: int) -> None:
-        with self._entries.begin() as connection:
-            for row in rows:
-                if found := _taken(row):
-                    connection.execute(insert(patch).values(**found).on_conflict_do_nothing())
-            if rows:
-                connection.execute(_UPSERT, rows)
-            mark = insert(reader).values(name=self.name, seq=seq)
-            connection.execute(mark.on_conflict_do_update(index_elements=["name"], set_={"seq": mark.excluded.seq}))
-        self._sealed = seq
-
-
-def _rows(entry: Entry) -> list[dict[str, object]]:
-    rows: list[dict[str, object]] = []
-    for part in entry.parts:
-        if part.kind == "release":
-            rows += [
-                {name: _EMPTY[name] if row.get(name) is None else row[name] for name in _COLUMNS} | {"seq": entry.seq}
-                for row in part.batch.to_pylist()
-            ]
-    return rows
+    def _write(self, connection: sa.Connection, rows: Sequence[Row]) -> None:
+        for row in rows:
+            if found := _taken(row):
+                connection.execute(insert(patch).values(**found).on_conflict_do_nothing())
+        connection.execute(_UPSERT, rows)
 
 
 def _upsert() -> sa.Insert:
@@ -171,7 +132,7 @@ def _upsert() -> sa.Insert:
     return new.on_conflict_do_update(index_elements=["id"], set_=changed | fixed)
 
 
-def _taken(row: dict[str, object]) -> dict[str, object] | None:
+def _taken(row: Row) -> dict[str, object] | None:
     """Takes the patch out of a release's extra; one that is not what its name says stays out of the table."""
     text = str(row["extra"])
     if _DEFLATED not in text:

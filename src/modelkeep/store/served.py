@@ -14,7 +14,8 @@ from sqlalchemy.dialects.sqlite import insert
 from modelkeep.core.clock import HOUR
 from modelkeep.core.shapes import Entry, Part
 from modelkeep.store.entries import Entries
-from modelkeep.store.tables import reader, served, served_hour
+from modelkeep.store.tables import served, served_hour
+from modelkeep.store.told import reach, reached
 
 Whose = tuple[str, str, str]
 """Release, model and version; the release is empty for predictions that named none."""
@@ -63,7 +64,7 @@ class Serving:
         self._spans = self._loaded()
         self._changed: set[Whose] = set()
         self._hours: dict[tuple[Whose, int], int] = {}
-        self._applied = self._sealed = self._stored()
+        self._applied = self._sealed = reached(entries, self.name)
 
     def sealed(self) -> int:
         return self._sealed
@@ -130,19 +131,13 @@ class Serving:
         with self._entries.connect() as connection:
             return {(row[0], row[1], row[2]): Served(*row) for row in connection.execute(query)}
 
-    def _stored(self) -> int:
-        with self._entries.connect() as connection:
-            found = connection.execute(sa.select(reader.c.seq).where(reader.c.name == self.name)).scalar()
-        return found or 0
-
     def _store(self, seq: int) -> None:
         with self._entries.begin() as connection:
             if self._changed:
                 connection.execute(_PUT_SPANS, [_span(self._spans[key]) for key in self._changed])
             if self._hours:
                 connection.execute(_ADD_HOURS, [_hour(key, hour, count) for (key, hour), count in self._hours.items()])
-            mark = insert(reader).values(name=self.name, seq=seq)
-            connection.execute(mark.on_conflict_do_update(index_elements=["name"], set_={"seq": mark.excluded.seq}))
+            reach(connection, self.name, seq)
 
 
 _WHOSE: Final = ("release", "model", "version")

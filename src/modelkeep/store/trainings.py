@@ -10,9 +10,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
 from modelkeep.core.shapes import Entry
-from modelkeep.store.entries import Entries
-from modelkeep.store.tables import reader
 from modelkeep.store.tables import training as table
+from modelkeep.store.told import Row, Rows, Told
 
 _TEXTS: Final = ("version", "status", "code", "data_version", "config_version", "metrics", "parameters", "by")
 _MORE: Final = ("source", "run", "error", "url", "host", "process", "deployer")
@@ -57,41 +56,13 @@ class Training(msgspec.Struct, frozen=True, gc=False):
 _COLUMNS: Final = Training.__struct_fields__
 
 
-class Trainings:
-    """A reader of the journal that keeps trainings; rows and progress change in one transaction.
+class Trainings(Told):
+    """A reader of the journal that keeps trainings.
 
     A training told again changes its row only where something was said; one that has ended never runs again.
     """
 
     name = "trainings"
-
-    def __init__(self, entries: Entries) -> None:
-        self._entries = entries
-        self._applied = self._sealed = self._stored()
-        self.revision = 0
-        """Grows with every training that was told."""
-
-    def sealed(self) -> int:
-        return self._sealed
-
-    def apply(self, entries: Sequence[Entry]) -> None:
-        """Takes entries; a training among them is durable on return."""
-        new = [entry for entry in entries if entry.seq > self._applied]
-        if not new:
-            return
-        rows = [row for entry in new for row in _rows(entry)]
-        if rows:
-            self._store(rows, new[-1].seq)
-            self.revision += 1
-        self._applied = new[-1].seq
-
-    def seal(self) -> int:
-        if self._sealed < self._applied:
-            self._store([], self._applied)
-        return self._sealed
-
-    def close(self) -> None:
-        """Nothing is held."""
 
     def list(
         self,
@@ -123,29 +94,18 @@ class Trainings:
             rows = connection.execute(query.limit(limit) if limit is not None else query)
             return [Training(*row) for row in rows]
 
-    def _stored(self) -> int:
-        with self._entries.connect() as connection:
-            found = connection.execute(sa.select(reader.c.seq).where(reader.c.name == self.name)).scalar()
-        return found or 0
+    def _rows(self, entry: Entry) -> Rows:
+        found: Rows = []
+        for part in entry.parts:
+            if part.kind == "training":
+                for told in part.batch.to_pylist():
+                    row = {name: _EMPTY[name] if told.get(name) is None else told[name] for name in _EMPTY}
+                    row |= {"id": told["id"], "model": told["model"], "dirty": bool(told.get("dirty"))}
+                    found.append(row | {"at_ns": told["at"], "end_ns": told.get("end") or None, "seq": entry.seq})
+        return found
 
-    def _store(self, rows: Sequence[dict[str, object]], seq: int) -> None:
-        with self._entries.begin() as connection:
-            if rows:
-                connection.execute(_UPSERT, rows)
-            mark = insert(reader).values(name=self.name, seq=seq)
-            connection.execute(mark.on_conflict_do_update(index_elements=["name"], set_={"seq": mark.excluded.seq}))
-        self._sealed = seq
-
-
-def _rows(entry: Entry) -> list[dict[str, object]]:
-    found: list[dict[str, object]] = []
-    for part in entry.parts:
-        if part.kind == "training":
-            for told in part.batch.to_pylist():
-                row = {name: _EMPTY[name] if told.get(name) is None else told[name] for name in _EMPTY}
-                row |= {"id": told["id"], "model": told["model"], "dirty": bool(told.get("dirty"))}
-                found.append(row | {"at_ns": told["at"], "end_ns": told.get("end") or None, "seq": entry.seq})
-    return found
+    def _write(self, connection: sa.Connection, rows: Sequence[Row]) -> None:
+        connection.execute(_UPSERT, rows)
 
 
 def _upsert() -> sa.Insert:
