@@ -21,6 +21,7 @@ export const a = {
   gone: "This alert is not known",
   goneHint: "It may have ended long ago; the history below tells what is kept.",
   since: "Since",
+  ended: "Ended",
   value: "Value",
   rule: "Rule",
   labels: "Labels",
