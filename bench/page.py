@@ -4,10 +4,10 @@
 
 The view of one model: six tiles, eight charts, alerts and log lines, with something new every second. Both pages are
 opened in the machine's Chromium; both servers run in processes of their own. First load: all but the answers of the
-API (NiceGUI sends its data within the page's own files and its socket). Interactive: all charts are drawn, log lines
+API (NiceGUI sends its data within the page's own files and its socket). Interactive: the charts are drawn, log lines
 are there, and the browser has nothing to do. Main thread: the share of the time that it is busy. Server CPU: that of
 the process while so many tabs look; with none it still takes in the records. NiceGUI is pinned in
-bench/peers/nicegui.txt and made once under build/peers. The page must have been built: `make page`.
+bench/peers/nicegui.txt and made once under build/peers. The page must have been built: `python3 scripts/dev.py page`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ AIM_KB, AIM_REQUESTS, AIM_MAIN, AIM_SERVER = 200, 6, 3.0, 2.0
 READY = """
 (() => {
   const look = () => {
-    const drawn = document.querySelectorAll('canvas').length >= 8;
+    const drawn = document.querySelectorAll('canvas').length >= 7;
     const said = /#\\d+/.test(document.body?.innerText ?? '');
     if (drawn && said) requestIdleCallback(() => { window.interactiveAt = performance.now() });
     else requestAnimationFrame(look);
@@ -191,7 +191,7 @@ def first_load(browser: Browser, server: Server) -> tuple[float, int, float]:
     wire.on("Network.requestWillBeSent", lambda event: names.update({event["requestId"]: event["request"]["url"]}))
     wire.on("Network.loadingFinished", lambda event: sizes.update({event["requestId"]: event["encodedDataLength"]}))
     page.goto(server.url + server.path)
-    page.wait_for_function("window.interactiveAt", timeout=90_000)
+    page.wait_for_function("() => window.interactiveAt", timeout=90_000)
     at = float(page.evaluate("window.interactiveAt"))
     files = [one for one, url in names.items() if url.startswith(server.url) and "/api/" not in url]
     context.close()
@@ -230,7 +230,7 @@ def watched(
 def opened(page: Page, server: Server) -> Page:
     page.add_init_script(READY)
     page.goto(server.url + server.path)
-    page.wait_for_function("window.interactiveAt", timeout=90_000)
+    page.wait_for_function("() => window.interactiveAt", timeout=90_000)
     return page
 
 

@@ -2,7 +2,7 @@
 
     python scripts/screenshots.py [--out docs/page] [--only report]
 
-The page must have been built (`make page`), and what the tests need must be there (`make services`).
+The page must have been built (`python3 scripts/dev.py page`).
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ sys.path.insert(0, str(ROOT))
 
 from playwright.sync_api import Browser, Page, expect, sync_playwright  # noqa: E402
 
-from tests.page.conftest import Look, settled  # noqa: E402
-from tests.page.house import fill  # noqa: E402
+from modelkeep.server.run import Serving  # noqa: E402
+from modelkeep.server.settings import AlertSettings, Settings  # noqa: E402
+from tests.page.conftest import settled  # noqa: E402
+from tests.page.house import fill, rules  # noqa: E402
 from tests.peers import program  # noqa: E402
 
 WIDTH, HEIGHT, MOST_BYTES = 1440, 900, 200_000
@@ -34,8 +36,8 @@ ADDRESSES = {
     "/alerts": "/alerts?from=now-2d",
     "/lineage": "/lineage?model=churn&from=now-3d&node=model%3Achurn%402026.2",
     "/configuration": "/configuration?all=1&key=model.threshold",
-    "/explore": "/explore?from=now-24h&q=sum+by+(model)+(rate(model_predictions_total[30m]))",
-    "/system": "/system?from=now-1h",
+    "/explore": "/explore?from=now-24h&query=sum+by+(model)+(rate(model_predictions_total[30m]))",
+    "/system": "/system?from=now-15m",
     "/report": "/report?model=churn&from=now-3d",
 }
 """What a view shows in its picture; those that are not here show churn."""
@@ -64,6 +66,11 @@ def take(browser: Browser, url: str, path: str, theme: str) -> bytes:
     page.locator("main").wait_for()
     expect(page.get_by_text("Live", exact=True)).to_be_visible()
     still(page)
+    if path == "/alerts":
+        page.get_by_text("churn answers slowly").first.click()
+        still(page)
+    if path == "/system":
+        page.wait_for_timeout(20_000)
     picture = page.screenshot()
     context.close()
     return smaller(picture)
@@ -103,21 +110,24 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         flags = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
         browser = playwright.chromium.launch(executable_path=str(program("chromium")), args=flags)
-        look = Look(Path(folder))
+        alerts = AlertSettings(rules=[rules(Path(folder))], defaults=False)
+        serving = Serving(Settings(data=f"{folder}/data", port=0, alerts=alerts))
+        serving.start()
+        url = f"http://127.0.0.1:{serving.settings.port}"
         try:
-            fill(look.url, look.serving.house)
+            fill(url, serving.house)
             for path in paths():
                 if arguments.only not in ("", name(path)):
                     continue
                 for theme in ("light", "dark"):
                     file = arguments.out / f"{name(path)}-{theme}.png"
-                    file.write_bytes(take(browser, look.url, path, theme))
+                    file.write_bytes(take(browser, url, path, theme))
                     size = file.stat().st_size
                     print(f"{file.name:28}{size / 1000:7.0f} kB", flush=True)
                     if size > MOST_BYTES:
                         large.append(file.name)
         finally:
-            look.stop()
+            serving.stop()
             browser.close()
     if large:
         print(f"larger than {MOST_BYTES / 1000:.0f} kB: {', '.join(large)}", file=sys.stderr)
