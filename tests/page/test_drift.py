@@ -45,7 +45,7 @@ def test_a_click_on_a_cell_opens_its_feature_and_back_closes_it(show: Show) -> N
     canvas = heat(page).locator("canvas")
     box = canvas.bounding_box()
     assert box is not None
-    canvas.click(position={"x": box["width"] - 20, "y": place * 22 + 8})
+    canvas.click(position={"x": box["width"] * 0.7, "y": place * 22 + 8})
     expect(page).to_have_url(re.compile(r"feature=plan&at=20\d\d.*&until=20\d\d"))
     one = card(page, "plan")
     expect(one.get_by_role("row", name=re.compile("^unseen in the reference"))).to_contain_text("%")
