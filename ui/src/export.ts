@@ -24,6 +24,20 @@ export function save(name: string, content: string | Blob, type = "text/plain"):
   setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
 }
 
+/** Puts a text on the clipboard, by default the link to what is seen; also where the browser gives a page of plain http none. */
+export async function copy(text = location.href): Promise<void> {
+  try {
+    await navigator.clipboard.writeText(text);
+  } catch {
+    const field = document.createElement("textarea");
+    field.value = text;
+    document.body.append(field);
+    field.select();
+    document.execCommand("copy");
+    field.remove();
+  }
+}
+
 /** Saves a drawn chart with its title and legend. */
 export async function png(
   name: string,
