@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, Route, expect
 
 from tests.page.configurations import LESS_ALARMS, NEW_MODEL, named
 from tests.page.conftest import Look, card, faults
@@ -137,6 +137,25 @@ def test_a_version_by_its_hash(show: Show) -> None:
     expect(item(page, "timeout_ms")).to_contain_text("250")
     page = show(f"{ALL}&hash=ffffffffffff")
     expect(page.get_by_role("alert")).to_be_visible()
+
+
+def test_ten_thousand_keys_are_searched_and_only_those_in_sight_drawn(show: Show, page: Page) -> None:
+    made = {f"part_{place}": {f"key_{place}_{number}": number for number in range(100)} for place in range(100)}
+
+    def answer(route: Route) -> None:
+        told = route.fetch().json()
+        for one in told["configurations"]:
+            one["tree"] = made
+        route.fulfill(json=told)
+
+    page.route("**/api/v1/configurations?*", answer)
+    show(f"{ALL}&process=api-1%3A78%3Ax")
+    expect(page.get_by_text("10000 keys")).to_be_visible()
+    assert tree(page).get_by_role("treeitem").count() < 60
+    tree(page).evaluate("e => e.scrollTop = e.scrollHeight")
+    expect(item(page, "key_99_99")).to_be_visible()
+    page.get_by_role("searchbox").fill("key_57_31")
+    expect(tree(page).get_by_role("treeitem")).to_have_count(2)
 
 
 def test_nothing_told_says_the_first_step(tmp_path: Path, chromium: Browser) -> None:

@@ -153,6 +153,27 @@ def test_empty_unknown_and_without_a_model(show: Show) -> None:
     expect(card(page, "Trainings")).to_contain_text("mk.train")
 
 
+def test_forty_releases_show_the_newest_and_on_request_all(show: Show, page: Page) -> None:
+    nodes, edges = [], []
+    for number in range(40):
+        at = f"2026-01-{number % 28 + 1:02}T{number // 28:02}:00:00Z"
+        for kind, name in (("code", f"c{number}"), ("model", f"churn@{number}"), ("release", f"r{number}")):
+            nodes.append({"id": f"{kind}:{name}", "kind": kind, "name": name, "at": at, "details": {}})
+        edges.append({"source": f"code:c{number}", "target": f"model:churn@{number}"})
+        edges.append({"source": "data:d", "target": f"model:churn@{number}"})
+        edges.append({"source": f"model:churn@{number}", "target": f"release:r{number}"})
+    nodes.append({"id": "data:d", "kind": "data", "name": "d", "at": None, "details": {}})
+    answer = {"nodes": nodes, "edges": edges, "truncated": False}
+    page.route("**/api/v1/lineage*", lambda route: route.fulfill(json=answer))
+    show(CHURN)
+    expect(page.locator("g.box.release")).to_have_count(8)
+    expect(card(page, "Lineage")).to_contain_text("The newest 8 of 40 releases")
+    expect(box(page, "Release: r27")).to_be_attached()
+    page.get_by_role("button", name="Show all").click()
+    expect(page.locator("g.box.release")).to_have_count(40)
+    expect(page).to_have_url(re.compile("all=1"))
+
+
 def test_a_question_that_fails_can_be_asked_again(show: Show, page: Page) -> None:
     page.route(
         "**/api/v1/lineage*",
