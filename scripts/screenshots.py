@@ -12,6 +12,7 @@ import re
 import struct
 import sys
 import tempfile
+import time
 import zlib
 from pathlib import Path
 
@@ -23,13 +24,13 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright  # noqa: 
 from modelkeep.server.run import Serving  # noqa: E402
 from modelkeep.server.settings import AlertSettings, Settings  # noqa: E402
 from tests.page.conftest import settled  # noqa: E402
-from tests.page.house import fill, rules  # noqa: E402
+from tests.page.house import Teller, fill, rules  # noqa: E402
 from tests.peers import program  # noqa: E402
 
 WIDTH, HEIGHT, MOST_BYTES = 1440, 900, 200_000
 CHURN = "model=churn&from=now-2d"
 ADDRESSES = {
-    "/": "/?from=now-2d",
+    "/": "/",
     "/drift": f"/drift?{CHURN}",
     "/predictions": f"/predictions?{CHURN}",
     "/logs": "/logs?from=now-24h",
@@ -70,7 +71,7 @@ def take(browser: Browser, url: str, path: str, theme: str) -> bytes:
         page.get_by_text("churn answers slowly").first.click()
         still(page)
     if path == "/system":
-        page.wait_for_timeout(20_000)
+        busy(page, url)
     picture = page.screenshot()
     context.close()
     return smaller(picture)
@@ -81,6 +82,15 @@ def still(page: Page) -> None:
     for _ in range(2):
         settled(page)
         page.wait_for_timeout(700)
+
+
+def busy(page: Page, url: str) -> None:
+    """Sends something for a while, so that the server has something to tell of itself."""
+    teller = Teller(url)
+    for turn in range(40):
+        teller.log(time.time_ns(), f"request served #{600 + turn}", "cache warmed", "model loaded")
+        page.wait_for_timeout(800)
+    teller.close()
 
 
 def smaller(picture: bytes) -> bytes:
