@@ -42,6 +42,8 @@ export const t = {
     local: "Local time",
     utc: "UTC",
     wrong: "A time is `now`, `now-6h`, or a date such as 2026-04-01T09:30.",
+    last: (count: number, unit: string) => (count === 1 ? `Last ${unit}` : `Last ${count} ${unit}s`),
+    units: { s: "second", m: "minute", h: "hour", d: "day", w: "week", y: "year" } as Record<string, string>,
     presets: {
       "now-15m": "Last 15 minutes",
       "now-1h": "Last hour",
