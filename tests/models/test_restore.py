@@ -111,8 +111,17 @@ def test_from_an_object_store_without_any_cache(tmp_path: Path, monkeypatch: pyt
         version = made.resolve("churn@v2.0.0")
         with made.git:
             restored = restore(made.git, Ran("churn", "v2.0.0", version.commit), tmp_path / "back", version=version)
-    assert look(tmp_path / "back") == expected
-    assert (tmp_path / "back" / restored.model).read_bytes() == WEIGHTS
+        assert look(tmp_path / "back") == expected
+        assert (tmp_path / "back" / restored.model).read_bytes() == WEIGHTS
+
+        grow(root, {"data/more.csv": b"c\n", "fix.py": b"print(2)\n"})
+        add(Repository(root), [root / "data"])
+        push(Repository(root))
+        dirty, patch = look(root), patched(root)
+        shutil.rmtree(root / ".dvc/cache")
+        with Git(root) as again:
+            restore(again, Ran("churn", "dev", version.commit, patch=patch), tmp_path / "dirty")
+        assert look(tmp_path / "dirty") == dirty
 
 
 def test_configurations_lie_beside_the_code(registry: Registry, tmp_path: Path) -> None:
