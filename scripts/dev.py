@@ -180,7 +180,8 @@ def test(selection: list[str]) -> int:
         print(f"→ {Path(check[0]).name} {' '.join(map(str, check[1:]))}", flush=True)
         if code := run(check):
             return code
-    return run([BIN / "python", "-m", "pytest", "-q", "-rs", *selection])
+    beside = [] if selection else ["-n", "auto", "--maxprocesses", "4", "--dist", "loadfile"]
+    return run([BIN / "python", "-m", "pytest", "-q", "-rs", *beside, *selection])
 
 
 if __name__ == "__main__":
