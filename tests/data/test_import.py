@@ -42,7 +42,9 @@ def test_files_folders_and_parts(source: Repository, repo: Repository) -> None:
     assert (done.commit, done.nfiles, done.metafile) == (commit, 4, "data.dvc")
     assert Path("data/a").read_bytes() == b"a\n"
     text = Path("data.dvc").read_text(encoding="utf-8")
-    assert f"frozen: true\ndeps:\n- path: data\n  repo:\n    url: {url}\n    rev: v1\n    rev_lock: {commit}\n" in text
+    assert " ".join(f"frozen: true deps: - path: data repo: url: {url} rev: v1 rev_lock: {commit}".split()) in " ".join(
+        text.split()  # a long address may stand on a line of its own
+    )
     assert metafile.read(repo.root / "data.dvc").outs[0].oid == done.oid
     assert Path(".gitignore").read_text(encoding="utf-8").endswith("/data\n")
     import_(repo, url, "data/deep", rev="v1", out="parts/deep")

@@ -61,9 +61,9 @@ class Look:
         return Teller(self.url, token)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    """The machine's Chromium, without a window."""
+    """The machine's Chromium, without a window; not for longer, since its event loop would run on in other tests."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=str(program("chromium")), args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import threading
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from itertools import islice
@@ -71,7 +72,14 @@ def analyzer() -> tantivy.TextAnalyzer:
     return simple.filter(tantivy.Filter.remove_long(_WORD_BYTES)).filter(tantivy.Filter.lowercase()).build()
 
 
-_words: Final = analyzer().analyze
+class _Cutter(threading.local):
+    """Each thread's own analyzer: one that works for a thread refuses every other."""
+
+    def __init__(self) -> None:
+        self.cut: Final = analyzer().analyze
+
+
+_cutter: Final = _Cutter()
 
 
 def words(text: str) -> list[str]:
@@ -80,7 +88,7 @@ def words(text: str) -> list[str]:
     >>> words("Card_number 12.5 ms: FAILED")
     ['card', 'number', '12', '5', 'ms', 'failed']
     """
-    return _words(text)
+    return _cutter.cut(text)
 
 
 @lru_cache(maxsize=10_000)

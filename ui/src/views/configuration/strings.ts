@@ -59,6 +59,7 @@ export const c = {
   first: "first told",
   more: (count: number) => `and ${count} more keys`,
   versionOnly: "This version holds in no process that is known to be alive.",
+  becomes: "to",
   added: "new",
   removed: "gone",
 };

@@ -94,6 +94,7 @@ export const s = {
   backupNote: "a consistent copy while the server runs",
   backupButton: "Download a backup",
   backupHint: "A tar of everything that is kept here. It is unpacked by",
+  backupCommand: "modelkeep restore",
   drill: "Alarm drill",
   drillNote: "from a sample to a message and back",
   drillButton: "Run the drill",
