@@ -72,6 +72,7 @@ export const l = {
   compare: "Show the commits",
   commit: "Show the commit",
   command: "The difference of the code, in its repository:",
+  codeDiff: (before: string | undefined, after: string | undefined) => `modelkeep code diff ${before ?? ""} ${after ?? ""}`,
   configuration: "Configuration",
   configurationSame: "Both read the same configuration.",
   configurationNone: "The configuration of at least one of them was never told: it is told when mk.config reads it with MODELKEEP_URL set.",
