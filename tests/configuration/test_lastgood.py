@@ -57,7 +57,7 @@ def test_another_key_and_broken_files_are_as_good_as_absent(tmp_path: Path) -> N
     assert LastGood(tmp_path, KEY + "x").load("s") is None
     (path,) = tmp_path.iterdir()
     whole = path.read_bytes()
-    for broken in (whole[:-5], b"", b"\x00" * 100, whole[:40] + b"A" + whole[41:]):
+    for broken in (whole[:-5], b"", b"\x00" * 100, whole[:40] + bytes([whole[40] ^ 1]) + whole[41:]):
         path.write_bytes(broken)
         assert LastGood(tmp_path, KEY).load("s") is None
     with pytest.raises(BadInput, match="fewer than 16 characters"):
